@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# latchkey: build, test, show. `make help` lists what there is.
+#
+# A bare Debian 12 with root, make and apt is enough: what a target needs, it
+# installs. Variables:
+#   DESTDIR=  PREFIX=/usr       where `make install` puts things
+#   VERSION=                    what --version says; from git where it can
+#   TEST=                       a test name pattern for unit, test and nightly
+#   LATCHKEY_CACHE=             where the toolchain and the lab base are kept
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := build
+
+GO_VERSION := 1.26.8
+PREFIX ?= /usr
+DESTDIR ?=
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.0-dev)
+TEST ?= .
+
+export GOTOOLCHAIN := local
+# Resolved at first use, so that `make help` fetches nothing.
+GO = $(eval GO := $(shell internal/tools/toolchain.sh $(GO_VERSION)))$(if $(GO),$(GO),$(error no Go $(GO_VERSION)))
+export PATH := $(PATH):/usr/local/go/bin
+GOPATHED = PATH="$(dir $(GO)):$(CURDIR)/build/tools:$$PATH"
+
+LDFLAGS := -s -w -X github.com/latchkey-nas/latchkey/internal/daemon.Version=$(VERSION)
+GOSUM := build/tools/gotestsum --format pkgname-and-test-fails --format-hide-empty-pkg --
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+## --- build ---
+
+build: daemon modules docs-gen ## everything into build/
+
+daemon: | build/ ## latchkeyd and latchkey
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o build/ ./cmd/latchkeyd ./cmd/latchkey
+
+build/:
+	mkdir -p build
+
+## --- tools ---
+
+tools: build/tools/.stamp ## linters and generators, at the versions that internal/tools pins
+build/tools/.stamp: internal/tools/go.mod internal/tools/go.sum go.mod
+	mkdir -p build/tools
+	cd internal/tools && $(GO) build -o $(CURDIR)/build/tools/ tool
+	$(GO) build -o build/tools/ google.golang.org/protobuf/cmd/protoc-gen-go
+	touch $@
+
+build/tools/gotestsum: internal/tools/go.sum
+	mkdir -p build/tools
+	cd internal/tools && $(GO) build -o $(CURDIR)/build/tools/ gotest.tools/gotestsum
+
+generate: tools ## Go from proto/, the C header from the snapshot layout, man pages
+	build/tools/buf generate
+	$(GOPATHED) $(GO) generate ./...
+
+## --- checks ---
+
+lint: tools ## formatting, vet, staticcheck, API lint and breaking changes, generated code current
+	@bad=$$(git ls-files '*.go' | grep -v '\.pb\.go$$' | xargs $(dir $(GO))gofmt -l); \
+	  if [ -n "$$bad" ]; then echo "gofmt would change:" $$bad; exit 1; fi
+	$(GO) vet ./...
+	$(GO) vet -tags lab ./...
+	$(GOPATHED) build/tools/staticcheck -tags lab ./...
+	build/tools/buf lint
+	build/tools/buf breaking --against proto/baseline.binpb
+	$(MAKE) --no-print-directory generated-current
+	@echo "lint: passed"
+
+generated-current: tools
+	rm -rf build/generated && mkdir -p build/generated
+	build/tools/buf generate -o build/generated
+	@for f in $$(cd build/generated && find . -name '*.go'); do \
+	  cmp -s "build/generated/$$f" "$$f" || { echo "$$f is not current: run make generate"; exit 1; }; done
+
+# The host gets compilers and debootstrap, nothing else; everything that runs
+# (Samba, sshd, the peers) lives in the lab's own base.
+COMPILERS := gcc libc6-dev
+CHECKERS := valgrind
+LABHOST := debootstrap
+need = @internal/tools/need.sh $(1)
+
+unit: build/tools/gotestsum ## tests that need no root and no network (under 3 min)
+	$(GOSUM) -run '$(TEST)' ./...

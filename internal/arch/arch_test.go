@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package arch holds the shape of the house: who may import whom, that every
+// package says what it is for, and that every file carries its licence. It has
+// tests only.
+package arch
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/latchkey-nas/latchkey/"
+
+// layers, lowest first: a package imports its own layer or lower ones only.
+// Packages that are not named may be imported by nobody below the top.
+var layers = [][]string{
+	{"internal/identity", "internal/fault", "internal/secret"},
+	{"internal/idmap", "internal/access", "internal/snapshot"},
+	{"internal/accounts", "internal/krb5conf", "internal/kerberos"},
+	{"internal/directory", "internal/netlogon", "internal/oidc", "internal/store"},
+	{"internal/resolve", "internal/login", "internal/session", "internal/mirror", "internal/publish", "internal/join"},
+	{"proto/latchkey/v1"},
+	{"internal/peer", "internal/grpcapi", "internal/shim", "internal/winbind", "internal/web"},
+	{"internal/config"},
+	{"internal/monitor", "internal/daemon"},
+	{"cmd/latchkeyd", "cmd/latchkey"},
+}
+
+// forbidden imports would hurt most; each with its reason.
+var forbidden = []struct{ from, to, why string }{
+	{"internal/grpcapi", "internal/store", "doors translate, they do not remember"},
+	{"internal/grpcapi", "internal/directory", "doors never go upstream"},
+	{"internal/grpcapi", "internal/kerberos", "doors never go upstream"},
+	{"internal/peer", "internal/store", "doors translate, they do not remember"},
+	{"internal/monitor", "internal/directory", "root parses nothing from the network"},
+	{"internal/monitor", "internal/kerberos", "root parses nothing from the network"},
+	{"internal/monitor", "internal/mirror", "root does little"},
+	{"internal/monitor", "internal/store", "root does not open the database"},
+	{"internal/monitor", "google.golang.org/grpc", "root serves no door"},
+	{"internal/identity", "internal/store", "words know no memory"},
+	{"nss", "C", "cgo belongs to the tests of the C modules only"},
+	{"pam", "C", "cgo belongs to the tests of the C modules only"},
+}
+
+// soleImporters of a dependency.
+var soleImporters = map[string][]string{
+	"go.etcd.io/bbolt":         {"internal/store"},
+	"github.com/go-ldap/ldap/": {"internal/directory"},
+	"github.com/jcmturner/":    {"internal/kerberos", "internal/directory"},
+}
+
+type source struct {
+	pkg, path string
+	test      bool
+	imports   []string
+	doc       bool
+	head      string
+}
+
+func tree(t *testing.T) []source {
+	t.Helper()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []source
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := d.Name()
+		if d.IsDir() {
+			if name == "build" || name == "testdata" || (strings.HasPrefix(name, ".") && path != root) {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(name, ".go") {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, text, parser.ImportsOnly|parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		rel, _ := filepath.Rel(root, path)
+		s := source{pkg: filepath.Dir(rel), path: rel, test: strings.HasSuffix(name, "_test.go"), head: string(text[:min(len(text), 200)])}
+		s.doc = file.Doc != nil && (strings.HasPrefix(file.Doc.Text(), "Package ") || strings.HasPrefix(file.Doc.Text(), "Command "))
+		for _, i := range file.Imports {
+			p, _ := strconv.Unquote(i.Path.Value)
+			s.imports = append(s.imports, strings.TrimPrefix(p, module))
+		}
+		all = append(all, s)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) < 20 {
+		t.Fatalf("found only %d files under %s", len(all), root)
+	}
+	return all
+}
+
+func under(pkg, prefix string) bool { return pkg == prefix || strings.HasPrefix(pkg, prefix+"/") }
+
+func layerOf(pkg string) int {
+	return slices.IndexFunc(layers, func(l []string) bool {
+		return slices.ContainsFunc(l, func(p string) bool { return under(pkg, p) })
+	})
+}
+
+func TestImportsPointDown(t *testing.T) {
+	for _, s := range tree(t) {
+		from := layerOf(s.pkg)
+		if s.test || from < 0 {
+			continue
+		}
+		for _, to := range s.imports {
+			if l := layerOf(to); l > from {
+				t.Errorf("%s imports %s, which stands above it", s.path, to)
+			}
+		}
+	}
+}
+
+func TestForbiddenImports(t *testing.T) {
+	for _, s := range tree(t) {
+		if s.test {
+			continue
+		}
+		for _, f := range forbidden {
+			if under(s.pkg, f.from) && slices.ContainsFunc(s.imports, func(i string) bool { return under(i, f.to) }) {
+				t.Errorf("%s imports %s: %s", s.path, f.to, f.why)
+			}
+		}
+		for dep, allowed := range soleImporters {
+			uses := slices.ContainsFunc(s.imports, func(i string) bool { return strings.HasPrefix(i, dep) })
+			if uses && !slices.ContainsFunc(allowed, func(p string) bool { return under(s.pkg, p) }) {
+				t.Errorf("%s imports %s, which only %v may", s.path, dep, allowed)
+			}
+		}
+	}
+}
+
+func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
+	docs := map[string]int{}
+	for _, s := range tree(t) {
+		if strings.HasSuffix(s.path, ".pb.go") {
+			docs[s.pkg] = 1
+			continue
+		}
+		if _, ok := docs[s.pkg]; !ok {
+			docs[s.pkg] = 0
+		}
+		if s.doc {
+			docs[s.pkg]++
+		}
+	}
+	for pkg, n := range docs {
+		if n != 1 {
+			t.Errorf("%s has %d package comments, want 1", pkg, n)
+		}
+	}
+}
+
+func TestEveryFileCarriesItsLicence(t *testing.T) {
+	for _, s := range tree(t) {
+		if !strings.HasPrefix(s.head, "// SPDX-License-Identifier: Apache-2.0\n") {
+			t.Errorf("%s does not begin with the SPDX line", s.path)
+		}
+	}
+}
