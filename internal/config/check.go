@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"path"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/latchkey-nas/latchkey/internal/identity"
+)
+
+// templateLetters are the letters that may follow a % in a template.
+const templateLetters = "uUDdnpl%"
+
+// checkText refuses what no name, path or pattern has: nothing, control
+// characters, bytes that are not UTF-8.
+func checkText(s string) error {
+	switch {
+	case strings.TrimSpace(s) == "":
+		return errors.New("is empty")
+	case len(s) > 1024:
+		return errors.New("is longer than 1024 bytes")
+	case !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r == 0x7f }):
+		return errors.New("has a control character or is not UTF-8")
+	}
+	return nil
+}
+
+// checkName wants something that could be asked for.
+func checkName(s string) error {
+	if err := checkText(s); err != nil {
+		return err
+	}
+	return identity.CheckAsked(s)
+}
+
+// checkHost wants an address or a host name.
+func checkHost(s string) error {
+	if _, err := netip.ParseAddr(s); err == nil {
+		return nil
+	}
+	for _, label := range strings.Split(strings.TrimSuffix(s, "."), ".") {
+		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "" {
+			return errors.New("is neither a host name nor an address")
+		}
+	}
+	return nil
+}
+
+// checkTemplate wants every % to be followed by a letter that means something,
+// and nothing that would break a line of passwd.
+func checkTemplate(s string) error {
+	if s == "" {
+		return nil
+	}
+	if err := checkText(s); err != nil {
+		return err
+	}
+	if strings.Contains(s, ":") {
+		return errors.New("has a colon, which ends a field of passwd")
+	}
+	for i := 0; i < len(s); i++ {
+		if s[i] != '%' {
+			continue
+		}
+		i++
+		if i == len(s) {
+			return errors.New("ends in a single %; write %% for a percent sign")
+		}
+		if !strings.Contains(templateLetters, s[i:i+1]) {
+			return fmt.Errorf("has %%%c, which means nothing; use %%u %%U %%D %%d %%n %%p %%l or %%%%", s[i])
+		}
+	}
+	return nil
+}
+
+// checkTemplatePath wants a template of an absolute path.
+func checkTemplatePath(s string) error {
+	if s != "" && !strings.HasPrefix(s, "/") {
+		return errors.New("is no absolute path")
+	}
+	if s != "" && strings.Contains("/"+s+"/", "/../") {
+		return errors.New("has a .. in it")
+	}
+	return checkTemplate(s)
+}
+
+// checkPattern wants a pattern that path.Match understands.
+func checkPattern(s string) error {
+	if err := checkText(s); err != nil {
+		return err
+	}
+	if _, err := path.Match(s, "x"); err != nil {
+		return errors.New("is no pattern: a [ is not closed")
+	}
+	return nil
+}
+
+// checkAuthenticator wants one of the four forms of api.authenticators.
+func checkAuthenticator(s string) error {
+	kind, number, ok := strings.Cut(s, ":")
+	if !ok {
+		return checkName(strings.TrimPrefix(s, "%"))
+	}
+	if kind != "uid" && kind != "gid" {
+		return errors.New(`is none of "uid:33", "gid:33", a local account's name, %group`)
+	}
+	if n, err := strconv.ParseUint(number, 10, 32); err != nil || n == 1<<32-1 {
+		return fmt.Errorf("%q is no number from 0 to 4294967294", number)
+	}
+	return nil
+}
+
+// checkLockable wants the name of a key or of a section.
+func checkLockable(s string) error {
+	for _, k := range lockable() {
+		if k == s {
+			return nil
+		}
+	}
+	return errors.New(didYouMean("is no key and no section", nearest(s, lockable())))
+}
+
+// lockable returns what locked.keys may name.
+func lockable() []string {
+	var names []string
+	for _, s := range Sections() {
+		if s.Name != "locked" {
+			names = append(names, s.Name)
+		}
+	}
+	for _, k := range keyNames() {
+		if k != "version" && k != "locked.keys" {
+			names = append(names, k)
+		}
+	}
+	return names
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package config reads what the administrator decided: /etc/latchkey/latchkey.toml,
+// and after it the files of /var/lib/latchkey/conf.d, where `latchkey config set`
+// keeps its changes.
+//
+// Every key is one entry of one table (keys.go). The checks, the example file,
+// the manual page and `latchkey config show` all come from that table, so a key
+// cannot exist without its words, its limits and its default.
+//
+// A file with a key that is not in the table, or with a value out of its range,
+// is refused as a whole: a misspelt `reserved` that is silently ignored is a
+// hole. The package never writes latchkey.toml, holds no secret, and changes
+// nothing by itself: whoever loads a Config decides what to do with it.
+package config
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/latchkey-nas/latchkey/internal/identity"
+)
+
+// Where the files are, unless told otherwise.
+const (
+	File   = "/etc/latchkey/latchkey.toml"
+	Folder = "/var/lib/latchkey/conf.d"
+)
+
+// Version is the one version of the file that this program reads.
+const Version = 1
+
+// People says where the passwords of the tenant come from.
+type People string
+
+// The values of directory.people. The empty one: nobody said yet.
+const (
+	PeopleUnknown   People = ""
+	PeopleCloudOnly People = "cloud-only"
+	PeopleHybrid    People = "hybrid"
+)
+
+// Config is everything that can be set. A Config from Load has passed every
+// check; it is not changed afterwards, a reload makes a new one.
+type Config struct {
+	Version   int64
+	Locked    []string // keys and sections that only latchkey.toml may set
+	Directory Directory
+	IDMap     IDMap
+	Names     Names
+	NSS       NSS
+	API       API
+	Log       Log
+	Limits    Limits
+}
+
+// Directory says how to reach the domain and how often to read it.
+type Directory struct {
+	DNS               []netip.AddrPort // DNS servers of the domain; empty: as at the join
+	DomainControllers []string         // host names or addresses; empty: as at the join
+	People            People           // empty: as at the join
+	Tenant            identity.GUID    // zero: as at the join
+	SyncInterval      time.Duration
+	SweepInterval     time.Duration
+	FullInterval      time.Duration
+	MaxDeletions      int64 // per cent of the rows that one sweep may drop
+	AnswerTimeout     time.Duration
+}
+
+// IDMap says how SIDs become numbers.
+type IDMap struct {
+	Method string
+	Base   int64
+	Size   int64
+}
+
+// Names says which bare names are refused on top of the shipped list.
+type Names struct {
+	Reserved []string
+}
+
+// NSS says how rows look to the machine, and which of them it sees.
+type NSS struct {
+	Home      string
+	Shell     string
+	Gecos     string
+	Enumerate bool
+	Overrides []Override
+	Users     Filter
+	Groups    Filter
+}
+
+// Override changes the look of the members of a group. Of several that match
+// a person, the first one that sets a field wins.
+type Override struct {
+	Group string // any form of the group's name, or its SID
+	Home  string // empty: as it would be without this
+	Shell string
+	Gecos string
+}
+
+// Filter chooses which rows are published. Every list that is not empty must
+// agree; Hide has the last word.
+type Filter struct {
+	InGroups []string // members of one of these groups, nested ones too; groups themselves for Groups
+	Under    []string // distinguished names of containers
+	Match    []string // patterns over the published name
+	Hide     []string // patterns over the published name
+}
+
+// API says who may call what on api.sock.
+type API struct {
+	Authenticators []string
+}
+
+// Log says what is logged, and how.
+type Log struct {
+	Level  string
+	Format string
+}
+
+// Limits keeps one caller from starving the others.
+type Limits struct {
+	ConnectionsPerUID int64
+	StreamsPerUID     int64
+	MessageBytes      int64
+	CallTimeout       time.Duration
+}
+
+// Default returns the configuration of a machine without any file.
+func Default() Config {
+	return Config{
+		Version: Version,
+		Directory: Directory{
+			SyncInterval:  30 * time.Second,
+			SweepInterval: 15 * time.Minute,
+			FullInterval:  24 * time.Hour,
+			MaxDeletions:  10,
+			AnswerTimeout: 10 * time.Second,
+		},
+		IDMap: IDMap{Method: "rid", Base: 100000001, Size: 100000000},
+		NSS: NSS{
+			Home:      "/home/%D/%u",
+			Shell:     "/bin/bash",
+			Gecos:     "%n",
+			Enumerate: true,
+		},
+		Log:    Log{Level: "info", Format: "text"},
+		Limits: Limits{ConnectionsPerUID: 256, StreamsPerUID: 64, MessageBytes: 4 << 20, CallTimeout: 30 * time.Second},
+	}
+}

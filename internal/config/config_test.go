@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/latchkey-nas/latchkey/internal/fault"
+)
+
+func TestMistakes(t *testing.T) {
+	for _, test := range []struct {
+		name, text, want string
+	}{
+		{"unknown key", "version = 1\n[directory]\n\ndsn = [\"10.0.0.4\"]\n", `c:4: unknown key "directory.dsn"; did you mean "directory.dns"?`},
+		{"unknown key, right word elsewhere", "version = 1\n[directory]\nreserved = []\n", `c:3: unknown key "directory.reserved"; did you mean "names.reserved"?`},
+		{"unknown key at the top", "version = 1\nlevel = \"info\"\n", `c:2: unknown key "level"; did you mean "log.level"?`},
+		{"unknown key, nothing near", "version = 1\n[log]\nzzzzzzzz = 1\n", `c:3: unknown key "log.zzzzzzzz"`},
+		{"unknown section", "version = 1\n[direktory]\ndns = []\n", `c:2: unknown section "direktory"; did you mean "directory"?`},
+		{"unknown dotted key", "version = 1\nlog.levle = \"info\"\n", `c:2: unknown key "log.levle"; did you mean "log.level"?`},
+		{"unknown key in an inline table", "version = 1\nlog = { level = \"info\",\n frmat = \"text\" }\n", `c:3: unknown key "log.frmat"; did you mean "log.format"?`},
+		{"unknown key in a list of tables", "version = 1\n[[nss.override]]\ngroup = \"a\"\n[[nss.override]]\ngroup = \"b\"\nshel = \"/bin/sh\"\n",
+			`c:6: unknown key "shel" in nss.override; did you mean "shell"?`},
+		{"unknown key in an inline list", "version = 1\n[nss]\noverride = [{ group = \"a\", hom = \"/x\" }]\n", `c:3: unknown key "hom" in nss.override; did you mean "home"?`},
+		{"section as a key", "version = 1\nlog = \"info\"\n", `c:2: log is a section; write [log] and its keys below`},
+		{"no version", "[log]\nlevel = \"info\"\n", `c: the version is missing; write version = 1 above the first section`},
+		{"newer version", "version = 2\n", `c:1: version 2 is for a newer latchkey; this one reads version 1`},
+		{"version zero", "version = 0\n", `c:1: version is 0; allowed is 1`},
+		{"word", "version = 1\n[log]\nlevel = \"wran\"\n", `c:3: log.level is "wran"; allowed is "debug", "info", "warn" or "error"; did you mean "warn"?`},
+		{"too long", "version = 1\n[directory]\nsync_interval = \"2h\"\n", `c:3: directory.sync_interval is "2h"; allowed is from 1s to 1h`},
+		{"no time", "version = 1\n[directory]\nsync_interval = 30\n", `c:3: directory.sync_interval wants a time as "90s", "15m" or "1h", from 1s to 1h`},
+		{"number", "version = 1\n[directory]\nmax_deletions = 101\n", `c:3: directory.max_deletions is 101; allowed is from 1 to 100`},
+		{"no number", "version = 1\n[directory]\nmax_deletions = \"10\"\n", `c:3: directory.max_deletions wants a number from 1 to 100`},
+		{"no bool", "version = 1\n[nss]\nenumerate = \"yes\"\n", `c:3: nss.enumerate wants true or false`},
+		{"no guid", "version = 1\n[directory]\ntenant = \"contoso\"\n", `c:3: directory.tenant "contoso" is no id of the form xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`},
+		{"no address", "version = 1\n[directory]\ndns = [\"dc1\"]\n", `c:3: directory.dns "dc1" is no address: it wants 10.0.0.4, 10.0.0.4:53 or [fd00::4]:53`},
+		{"no host", "version = 1\n[directory]\ndomain_controllers = [\"dc 1\"]\n", `c:3: directory.domain_controllers "dc 1" is neither a host name nor an address`},
+		{"template letter", "version = 1\n[nss]\nhome = \"/home/%x\"\n", `c:3: nss.home "/home/%x" has %x, which means nothing; use %u %U %D %d %n %p %l or %%`},
+		{"template colon", "version = 1\n[nss]\ngecos = \"%n:%u\"\n", `c:3: nss.gecos "%n:%u" has a colon, which ends a field of passwd`},
+		{"relative home", "version = 1\n[nss]\nhome = \"home\"\n", `c:3: nss.home "home" is no absolute path`},
+		{"climbing home", "version = 1\n[nss]\nhome = \"/home/../%u\"\n", `c:3: nss.home "/home/../%u" has a .. in it`},
+		{"override without group", "version = 1\n[[nss.override]]\nshell = \"/bin/sh\"\n", `c:2: nss.override entry 1: group wants a text`},
+		{"locked nothing", "version = 1\n[locked]\nkeys = [\"idmpa\"]\n", `c:3: locked.keys "idmpa" is no key and no section; did you mean "idmap"?`},
+		{"authenticator", "version = 1\n[api]\nauthenticators = [\"uid:-1\"]\n", `c:3: api.authenticators "uid:-1" "-1" is no number from 0 to 4294967294`},
+		{"range past the end", "version = 1\n[idmap]\nbase = 4294960000\nsize = 100000\n",
+			`idmap.base 4294960000 and idmap.size 100000 end at 4295059999, after the last number there is (4294967294)`},
+		{"same key twice", "version = 1\n[log]\nlevel = \"info\"\nlevel = \"warn\"\n", `c:4: key level is already defined`},
+		{"no TOML", "version = 1\n[log\n", "c:2: "},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := Parse("c", []byte(test.text))
+			var ms Mistakes
+			if !errors.As(err, &ms) {
+				t.Fatalf("got %v, want mistakes", err)
+			}
+			if !fault.Is(err, fault.Malformed) {
+				t.Errorf("kind: got %v, want malformed", fault.KindOf(err))
+			}
+			if len(ms) != 1 {
+				t.Errorf("got %d mistakes, want 1:\n%v", len(ms), ms)
+			}
+			if got := ms[0].Error(); got != test.want && (test.name != "no TOML" || !strings.HasPrefix(got, test.want)) {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestEveryMistakeIsTold(t *testing.T) {
+	_, err := Parse("c", []byte("version = 1\n[log]\nlevel = \"x\"\nfoo = 1\n[nss]\nenumerate = 3\n[bar]\n"))
+	var ms Mistakes
+	if !errors.As(err, &ms) || len(ms) != 4 {
+		t.Fatalf("got %v, want four mistakes", err)
+	}
+	for i, line := range []int{3, 4, 6, 7} {
+		if ms[i].Line != line {
+			t.Errorf("mistake %d: got line %d, want %d (%v)", i, ms[i].Line, line, ms[i])
+		}
+	}
+}
+
+func TestDefaultsPassTheirOwnChecks(t *testing.T) {
+	d := Default()
+	for _, k := range Keys() {
+		var parsed Config
+		c := Default()
+		parsed = c
+		text := k.Value(&d)
+		if text == `""` && !k.clearable() {
+			if err := k.assign(&parsed, ""); err != nil {
+				t.Errorf("%s: default is refused: %v", k.Name, err)
+			}
+			continue
+		}
+		tree := map[string]any{}
+		if err := insert(tree, k, text); err != nil {
+			t.Errorf("%s: default %s is refused: %v", k.Name, text, err)
+		}
+		if k.Example != "" {
+			if err := insert(tree, k, k.Example); err != nil {
+				t.Errorf("%s: example %s is refused: %v", k.Name, k.Example, err)
+			}
+		}
+		if k.Doc == "" || !strings.HasSuffix(k.Doc, ".") {
+			t.Errorf("%s: words are missing or end without a full stop", k.Name)
+		}
+	}
+}
+
+// Every field of Config is reached by exactly one key.
+func TestTableIsComplete(t *testing.T) {
+	c := Default()
+	seen := map[any]string{}
+	for _, k := range Keys() {
+		p := k.field(&c)
+		if other, dup := seen[p]; dup {
+			t.Errorf("%s and %s are the same field", k.Name, other)
+		}
+		seen[p] = k.Name
+	}
+	var walk func(v reflect.Value, path string)
+	walk = func(v reflect.Value, path string) {
+		if _, ok := seen[v.Addr().Interface()]; ok {
+			return
+		}
+		if v.Kind() == reflect.Struct {
+			for i := range v.NumField() {
+				walk(v.Field(i), path+"."+v.Type().Field(i).Name)
+			}
+			return
+		}
+		t.Errorf("no key sets Config%s", path)
+	}
+	walk(reflect.ValueOf(&c).Elem(), "")
+}
+
+// The example file loads as it is, and so it does with every line switched on.
+func TestExample(t *testing.T) {
+	text := Example()
+	l, err := Parse("example", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(l.Config, Default()) {
+		t.Errorf("the example as it is: got %+v, want the defaults", l.Config)
+	}
+	var on strings.Builder
+	for _, line := range strings.Split(text, "\n") {
+		if strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "# ") && line != "#" {
+			line = line[1:]
+		}
+		on.WriteString(line + "\n")
+	}
+	l, err = Parse("example", []byte(on.String()))
+	if err != nil {
+		t.Fatalf("the example with every line on: %v", err)
+	}
+	for _, k := range Keys() {
+		if l.Origin[k.Name] == "" {
+			t.Errorf("the example does not show %s", k.Name)
+		}
+		if !strings.Contains(Manual(), ".B "+roff(k.Name)+"\n") {
+			t.Errorf("the manual does not show %s", k.Name)
+		}
+	}
+}
+
+func write(t *testing.T, path, text string) string {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestMerge(t *testing.T) {
+	dir := t.TempDir()
+	file := write(t, dir+"/latchkey.toml", "version = 1\n[directory]\nsync_interval = \"20s\"\ndns = [\"10.0.0.4\", \"[fd00::1]:5353\"]\n[log]\nlevel = \"warn\"\n[locked]\nkeys = [\"nss\", \"idmap.base\"]\n")
+	folder := dir + "/conf.d"
+	write(t, folder+"/10-a.toml", "[log]\nlevel = \"debug\"\n[directory]\ndns = [\"10.0.0.9\"]\n")
+	write(t, folder+"/20-b.toml", "[log]\nlevel = \"error\"\n[nss]\nshell = \"/bin/evil\"\n[idmap]\nbase = 5000\nmethod = \"sssd\"\n")
+	write(t, folder+"/30-c.txt", "nonsense")
+	l, err := Load(file, folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Log.Level != "error" || l.Directory.SyncInterval != 20*time.Second || len(l.Directory.DNS) != 1 || l.Directory.DNS[0].String() != "10.0.0.9:53" {
+		t.Errorf("merged: got %+v", l.Config)
+	}
+	if l.NSS.Shell != "/bin/bash" || l.IDMap.Base != 100000001 || l.IDMap.Method != "sssd" {
+		t.Errorf("locked keys: got shell %s, base %d, method %s", l.NSS.Shell, l.IDMap.Base, l.IDMap.Method)
+	}
+	if len(l.Warnings) != 2 || l.Warnings[0].Line != 4 || l.Warnings[1].Line != 6 {
+		t.Errorf("warnings: got %v, want lines 4 and 6", l.Warnings)
+	}
+	if got, want := l.Origin["log.level"], folder+"/20-b.toml:2"; got != want {
+		t.Errorf("origin: got %s, want %s", got, want)
+	}
+	write(t, folder+"/40-d.toml", "[locked]\nkeys = []\n")
+	if _, err := Load(file, folder); err == nil || !strings.Contains(err.Error(), "40-d.toml:2: only latchkey.toml locks keys") {
+		t.Errorf("locking in conf.d: got %v", err)
+	}
+}
+
+func TestMissingFiles(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Load(dir+"/none.toml", dir+"/none.d"); !fault.Is(err, fault.NotFound) {
+		t.Errorf("a named file that is not there: got %v, want not found", err)
+	}
+	l, err := Load("", dir+"/none.d")
+	if err != nil || !reflect.DeepEqual(l.Config, Default()) {
+		t.Errorf("no file: got %v, %v; want the defaults", l, err)
+	}
+}
+
+func TestSet(t *testing.T) {
+	dir := t.TempDir()
+	file := write(t, dir+"/latchkey.toml", "version = 1\n[locked]\nkeys = [\"idmap\"]\n")
+	folder := dir + "/conf.d"
+	if err := os.Mkdir(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		key, value string
+		show       string     // of the key afterwards
+		kind       fault.Kind // of the error; Unknown: none
+	}{
+		{"directory.people", "hybrid", `"hybrid"`, fault.Unknown},
+		{"directory.people", `"cloud-only"`, `"cloud-only"`, fault.Unknown},
+		{"directory.people", "hybird", `"cloud-only"`, fault.Malformed},
+		{"directory.tenant", "8B0F2A6E-3C4D-4E5F-9A1B-2C3D4E5F6A7B", `"8b0f2a6e-3c4d-4e5f-9a1b-2c3d4e5f6a7b"`, fault.Unknown},
+		{"directory.dns", `["10.0.0.4", "10.0.0.5"]`, `["10.0.0.4", "10.0.0.5"]`, fault.Unknown},
+		{"directory.dns", "10.0.0.6", `["10.0.0.6"]`, fault.Unknown},
+		{"directory.max_deletions", "20", "20", fault.Unknown},
+		{"directory.max_deletions", "0", "20", fault.Malformed},
+		{"nss.enumerate", "false", "false", fault.Unknown},
+		{"nss.shell", "/bin/zsh", `"/bin/zsh"`, fault.Unknown},
+		{"nss.shell", "zsh", `"/bin/zsh"`, fault.Malformed},
+		{"nss.override", `[{ group = "Désigners", shell = "/bin/sh" }]`, `[{ group = "Désigners", shell = "/bin/sh" }]`, fault.Unknown},
+		{"nss.override", `[{ grop = "x" }]`, `[{ group = "Désigners", shell = "/bin/sh" }]`, fault.Malformed},
+		{"names.reserved", `["a\"b"]`, "['a\"b']", fault.Unknown},
+		{"idmap.method", "sssd", `"rid"`, fault.Denied},
+		{"locked.keys", `["log"]`, `["idmap"]`, fault.Denied},
+		{"version", "1", "1", fault.Denied},
+		{"log.level", "info\n[idmap]\nbase = 1000", `"info"`, fault.Malformed},
+		{"log.levl", "info", "", fault.Malformed},
+		{"nss.shell", "", `"/bin/bash"`, fault.Unknown},
+	} {
+		_, err := Set(file, folder, test.key, test.value)
+		if got := fault.KindOf(err); got != test.kind || (err == nil) != (test.kind == fault.Unknown) {
+			t.Errorf("set %s %s: got %v (%v), want %v", test.key, test.value, got, err, test.kind)
+		}
+		l, err := Load(file, folder)
+		if err != nil {
+			t.Fatalf("after set %s %s: %v", test.key, test.value, err)
+		}
+		if k, ok := Lookup(test.key); ok {
+			if got := k.Value(&l.Config); got != test.show {
+				t.Errorf("after set %s %s: got %s, want %s", test.key, test.value, got, test.show)
+			}
+		}
+	}
+	write(t, folder+"/99-last.toml", "[log]\nlevel = \"debug\"\n")
+	if _, err := Set(file, folder, "log.level", "warn"); !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "99-last.toml:2") {
+		t.Errorf("set what a later file sets: got %v, want a conflict that names it", err)
+	}
+	left, err := filepath.Glob(folder + "/.set-*")
+	if err != nil || len(left) != 0 {
+		t.Errorf("trial files left behind: %v %v", left, err)
+	}
+}
+
+// What parses and passes can be shown and read again with the same result.
+func FuzzParse(f *testing.F) {
+	f.Add(Example())
+	f.Add("version = 1\n[nss]\noverride = [{ group = 'a\\b', home = \"/h/%u\" }]\n")
+	f.Add("version = 1\n[directory]\ndns = ['::1', '10.0.0.1:54']\nsync_interval = '1m1s'\n")
+	f.Add("version = 1\n[nss.users]\nhide = ['[a-z]*', \"\\u00e9\"]\n[api]\nauthenticators = ['uid:0']\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		l, err := Parse("fuzz", []byte(text))
+		if err != nil {
+			return
+		}
+		var b strings.Builder
+		for _, k := range Keys() {
+			if v := k.Value(&l.Config); v != `""` {
+				b.WriteString(k.Name + " = " + v + "\n")
+			}
+		}
+		again, err := Parse("again", []byte(b.String()))
+		if err != nil {
+			t.Fatalf("shown and read again: %v\n%s", err, b.String())
+		}
+		for _, k := range Keys() {
+			if got, want := k.Value(&again.Config), k.Value(&l.Config); got != want {
+				t.Errorf("%s: got %s, want %s", k.Name, got, want)
+			}
+		}
+	})
+}

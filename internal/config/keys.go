@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"sync"
+	"time"
+)
+
+// Effect says when a changed key counts.
+type Effect uint8
+
+// When a change counts.
+const (
+	AtOnce  Effect = iota // with the reload
+	NewRows               // for users and groups first seen after the reload; a number, once given, stays
+	NextRun               // when the daemon is started the next time
+)
+
+// String says it for people.
+func (e Effect) String() string {
+	switch e {
+	case NewRows:
+		return "counts for users and groups that are new after the change"
+	case NextRun:
+		return "counts after the daemon is started again"
+	}
+	return "counts at once"
+}
+
+// Key is one thing that can be set: its name, its words and its limits.
+type Key struct {
+	Name    string // dotted: "directory.sync_interval"
+	Doc     string // sentences for the example file and the manual page
+	Example string // a TOML value for the example file, where the default is empty
+	Effect  Effect
+
+	Words    []string // the allowed words of a string; nil: any
+	Min, Max int64    // limits of a number, both included; of a duration in nanoseconds
+
+	check func(string) error // of a string, or of each string of a list
+	field func(*Config) any  // a pointer to where the value lives
+	items []itemKey          // of a list of tables: the keys of one table
+}
+
+// itemKey is one key of a table in a list of tables.
+type itemKey struct {
+	Name     string
+	Doc      string
+	Required bool
+	check    func(string) error
+	field    func(*Override) *string
+}
+
+// Section is a table of the file with its words.
+type Section struct {
+	Name string
+	Doc  string
+}
+
+// Sections returns the tables of the file in the order of the example.
+func Sections() []Section {
+	return []Section{
+		{"directory", "How the domain is reached and how often it is read. What `latchkey join` found or was told holds where a key is empty."},
+		{"idmap", "How a SID becomes a number. Decide before the join: a number, once given to a row, never changes."},
+		{"names", "Which bare names domain users and groups may not have on this machine."},
+		{"nss", "How users and groups look to the programs of this machine, and which of them are shown."},
+		{"nss.users", "Which users are published. Lists that are empty do not restrict; of those that are not, each must agree. `hide` has the last word."},
+		{"nss.groups", "Which groups are published, by the same rules. A hidden group keeps its number in the id lists of its members."},
+		{"api", "Who may call what on /run/latchkey/api.sock."},
+		{"log", "What the daemon writes to the journal."},
+		{"limits", "What one caller may take, so that it cannot starve the others."},
+		{"locked", "What only this file may set, whatever `latchkey config set` or the console is asked."},
+	}
+}
+
+// Keys returns the table of all keys in the order of the example. Callers do
+// not change it.
+func Keys() []Key {
+	once.Do(func() { table = makeTable() })
+	return table
+}
+
+var (
+	once  sync.Once
+	table []Key
+)
+
+func makeTable() []Key {
+	return []Key{
+		{Name: "version", Doc: "The version of this file's form. Required.",
+			Min: Version, Max: Version, Effect: NextRun,
+			field: func(c *Config) any { return &c.Version }},
+
+		{Name: "directory.dns", Doc: "DNS servers of the domain, by address, asked instead of the machine's own. A managed domain shows them as \"IP address on virtual network\".",
+			Example: `["10.0.0.4", "10.0.0.5"]`,
+			field:   func(c *Config) any { return &c.Directory.DNS }},
+		{Name: "directory.domain_controllers", Doc: "Domain controllers by host name or address, where DNS should not be asked for them.",
+			Example: `["10.0.0.4", "10.0.0.5"]`, check: checkHost,
+			field: func(c *Config) any { return &c.Directory.DomainControllers }},
+		{Name: "directory.people", Doc: "Where the people's passwords come from: made in Entra ID, or synchronised from an on-premises AD. It decides what a failed sign-in is explained by.",
+			Words: []string{"cloud-only", "hybrid"}, Example: `"cloud-only"`,
+			field: func(c *Config) any { return &c.Directory.People }},
+		{Name: "directory.tenant", Doc: "The id of the Entra tenant.", Example: `"8b0f2a6e-3c4d-4e5f-9a1b-2c3d4e5f6a7b"`,
+			field: func(c *Config) any { return &c.Directory.Tenant }},
+		{Name: "directory.sync_interval", Doc: "How often changes are read.",
+			Min: int64(time.Second), Max: int64(time.Hour),
+			field: func(c *Config) any { return &c.Directory.SyncInterval }},
+		{Name: "directory.sweep_interval", Doc: "How often all ids are read, to find out what was deleted. A row is gone after two sweeps without it.",
+			Min: int64(10 * time.Second), Max: int64(24 * time.Hour),
+			field: func(c *Config) any { return &c.Directory.SweepInterval }},
+		{Name: "directory.full_interval", Doc: "How often everything is read again, whatever changed.",
+			Min: int64(10 * time.Minute), Max: int64(30 * 24 * time.Hour),
+			field: func(c *Config) any { return &c.Directory.FullInterval }},
+		{Name: "directory.max_deletions", Doc: "The share of all rows, in per cent, that may disappear at once. Where more are missing, none is let go until `latchkey sync --accept-deletions`.",
+			Min: 1, Max: 100,
+			field: func(c *Config) any { return &c.Directory.MaxDeletions }},
+		{Name: "directory.answer_timeout", Doc: "How long one question to a domain controller may take.",
+			Min: int64(time.Second), Max: int64(5 * time.Minute),
+			field: func(c *Config) any { return &c.Directory.AnswerTimeout }},
+
+		{Name: "idmap.method", Doc: "rid: base + RID, the numbers TrueNAS and winbind's idmap_rid give. sssd: the slices of SSSD. autorid: those of winbind's autorid, first range.",
+			Words: []string{"rid", "sssd", "autorid"}, Effect: NewRows,
+			field: func(c *Config) any { return &c.IDMap.Method }},
+		{Name: "idmap.base", Doc: "The first number of the range.",
+			Min: 1000, Max: 1<<32 - 2, Effect: NewRows,
+			field: func(c *Config) any { return &c.IDMap.Base }},
+		{Name: "idmap.size", Doc: "How many numbers the range has. 61184 to 65519, 65534 and 65535 are never given.",
+			Min: 10000, Max: 1<<32 - 1001, Effect: NewRows,
+			field: func(c *Config) any { return &c.IDMap.Size }},
+
+		{Name: "names.reserved", Doc: "Names that no domain user or group may bear bare, on top of the shipped list (root, admin, wheel, docker and their like) and of the machine's own accounts. Such a row is published as DOMAIN\\name.",
+			Example: `["backup-operator", "nasadmin"]`, check: checkName,
+			field: func(c *Config) any { return &c.Names.Reserved }},
+
+		{Name: "nss.home", Doc: templateDoc("Home directory."), check: checkTemplatePath,
+			field: func(c *Config) any { return &c.NSS.Home }},
+		{Name: "nss.shell", Doc: "Login shell. Who may log in is not decided here: see `latchkey access`.", check: checkTemplatePath,
+			field: func(c *Config) any { return &c.NSS.Shell }},
+		{Name: "nss.gecos", Doc: templateDoc("The full name field."), check: checkTemplate,
+			field: func(c *Config) any { return &c.NSS.Gecos }},
+		{Name: "nss.enumerate", Doc: "Whether `getent passwd` and `getent group` list domain rows. Lookups by name and number work either way.",
+			field: func(c *Config) any { return &c.NSS.Enumerate }},
+		{Name: "nss.override", Doc: "Another look for the members of a group. Of several that fit a person, the first one that says something wins.",
+			Example: `[{ group = "Designers", shell = "/bin/zsh", home = "/tank/design/%u" }]`,
+			field:   func(c *Config) any { return &c.NSS.Overrides },
+			items: []itemKey{
+				{Name: "group", Doc: "The group, by any form of its name or by SID.", Required: true, check: checkName,
+					field: func(o *Override) *string { return &o.Group }},
+				{Name: "home", Doc: "As nss.home.", check: checkTemplatePath, field: func(o *Override) *string { return &o.Home }},
+				{Name: "shell", Doc: "As nss.shell.", check: checkTemplatePath, field: func(o *Override) *string { return &o.Shell }},
+				{Name: "gecos", Doc: "As nss.gecos.", check: checkTemplate, field: func(o *Override) *string { return &o.Gecos }},
+			}},
+
+		{Name: "nss.users.in_groups", Doc: "Only members of one of these groups, nested groups included.", Example: `["NAS users"]`, check: checkName,
+			field: func(c *Config) any { return &c.NSS.Users.InGroups }},
+		{Name: "nss.users.under", Doc: "Only objects under one of these containers.", Example: `["OU=AADDC Users"]`, check: checkText,
+			field: func(c *Config) any { return &c.NSS.Users.Under }},
+		{Name: "nss.users.match", Doc: "Only names that fit one of these patterns (*, ? and [a-z], any case).", Example: `["*"]`, check: checkPattern,
+			field: func(c *Config) any { return &c.NSS.Users.Match }},
+		{Name: "nss.users.hide", Doc: "No names that fit one of these patterns.", Example: `["svc-*"]`, check: checkPattern,
+			field: func(c *Config) any { return &c.NSS.Users.Hide }},
+		{Name: "nss.groups.in_groups", Doc: "Only these groups and the groups inside them.", Example: `["NAS groups"]`, check: checkName,
+			field: func(c *Config) any { return &c.NSS.Groups.InGroups }},
+		{Name: "nss.groups.under", Doc: "Only objects under one of these containers.", Example: `["OU=AADDC Users"]`, check: checkText,
+			field: func(c *Config) any { return &c.NSS.Groups.Under }},
+		{Name: "nss.groups.match", Doc: "Only names that fit one of these patterns.", Example: `["nas-*"]`, check: checkPattern,
+			field: func(c *Config) any { return &c.NSS.Groups.Match }},
+		{Name: "nss.groups.hide", Doc: "No names that fit one of these patterns.", Example: `["dl-*"]`, check: checkPattern,
+			field: func(c *Config) any { return &c.NSS.Groups.Hide }},
+
+		{Name: "api.authenticators", Doc: "Local programs that may ask the daemon to check passwords, besides root and the group latchkey-login: \"uid:33\", \"gid:33\", the name of a local account, or %name of a local group.",
+			Example: `["www-data", "%shadow"]`, check: checkAuthenticator,
+			field: func(c *Config) any { return &c.API.Authenticators }},
+
+		{Name: "log.level", Doc: "The least important thing that is logged.",
+			Words: []string{"debug", "info", "warn", "error"},
+			field: func(c *Config) any { return &c.Log.Level }},
+		{Name: "log.format", Doc: "text for people, json for programs.", Words: []string{"text", "json"}, Effect: NextRun,
+			field: func(c *Config) any { return &c.Log.Format }},
+
+		{Name: "limits.connections_per_uid", Doc: "Connections that one local uid may hold open on one socket.",
+			Min: 4, Max: 100000, field: func(c *Config) any { return &c.Limits.ConnectionsPerUID }},
+		{Name: "limits.streams_per_uid", Doc: "Streams (watches) that one local uid may hold open.",
+			Min: 1, Max: 10000, field: func(c *Config) any { return &c.Limits.StreamsPerUID }},
+		{Name: "limits.message_bytes", Doc: "The longest message that is read, in bytes.",
+			Min: 64 << 10, Max: 64 << 20, Effect: NextRun, field: func(c *Config) any { return &c.Limits.MessageBytes }},
+		{Name: "limits.call_timeout", Doc: "How long a lookup may take when the caller sets no deadline of its own.",
+			Min: int64(time.Second), Max: int64(10 * time.Minute), field: func(c *Config) any { return &c.Limits.CallTimeout }},
+
+		{Name: "locked.keys", Doc: "Keys, or whole sections, that are refused anywhere but here.", Example: `["idmap", "nss.shell"]`,
+			check: checkLockable, field: func(c *Config) any { return &c.Locked }},
+	}
+}
+
+func templateDoc(what string) string {
+	return what + " %u: the name, %U: the number, %D: the domain's short name, %d: its DNS name, %n: the display name, %p: the UPN, %l: the name's first letter, %%: a percent sign."
+}
+
+// Lookup returns the key of the given name.
+func Lookup(name string) (Key, bool) {
+	for _, k := range Keys() {
+		if k.Name == name {
+			return k, true
+		}
+	}
+	return Key{}, false
+}
