@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"context"
+	"fmt"
+	"syscall"
+	"time"
+)
+
+const (
+	firstDC  = 10 // last byte of the address of the first domain controller
+	firstBox = 20
+)
+
+// A DC is a domain controller.
+type DC struct {
+	*Machine
+	options DomainOptions
+	skew    time.Duration
+}
+
+// programs of a running Samba AD DC, as Machine.Signal takes them.
+var dcPrograms = []string{"samba", "smbd", "winbindd"}
+
+// dcPorts are those a domain member uses. A DC that answers on all is up.
+var dcPorts = []string{"53", "88", "135", "389", "445", "464", "636", "3268", "49152", "49153"}
+
+// FQDN is the DC's DNS name.
+func (d *DC) FQDN() string { return d.Hostname() + "." + d.options.DNS }
+
+// startDC starts a machine with a copy of a provisioned domain, and Samba in it.
+func (l *Lab) startDC(ctx context.Context, options DomainOptions, name string, address int, template string) (*DC, error) {
+	info, err := l.reserve(machineInfo{Name: name, Kind: "dc", Hostname: name}, address)
+	if err != nil {
+		return nil, err
+	}
+	lower := []string{l.baseDir}
+	if template != "" {
+		lower = []string{template, l.baseDir}
+	}
+	m, err := l.startMachine(ctx, info, initConfig{
+		Lower: lower, Size: "16g",
+		Files: map[string]string{
+			"/etc/hostname":    name + "\n",
+			"/etc/hosts":       "127.0.0.1 localhost\n" + info.IP + " " + name + "." + options.DNS + " " + name + "\n",
+			"/etc/resolv.conf": "search " + options.DNS + "\nnameserver " + Network + fmt.Sprint(firstDC) + "\n",
+		},
+	})
+	if err != nil {
+		l.forget(name)
+		return nil, err
+	}
+	if err := l.plug(m); err != nil {
+		return nil, err
+	}
+	dc := &DC{Machine: m, options: options}
+	return dc, dc.Start(ctx)
+}
+
+// plug connects a started machine to the switch and records it.
+func (l *Lab) plug(m *Machine) error {
+	hub, err := l.machine("switch")
+	if err != nil {
+		return err
+	}
+	if err := plugIn(hub.PID, &m.info); err != nil {
+		return err
+	}
+	return l.remember(m.info)
+}
+
+// Start starts Samba and waits until every service answers.
+func (d *DC) Start(ctx context.Context) error {
+	command := d.Command("samba", "--foreground", "--no-process-group", "--debug-stdout", "--debuglevel=1")
+	command.Log, command.Detach = "/var/log/samba.log", true
+	command.Env = d.clockEnv()
+	process, err := command.Start(ctx)
+	if err != nil {
+		return err
+	}
+	process.release()
+	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
+	defer cancel()
+	for _, port := range dcPorts {
+		err := poll(ctx, 30*time.Millisecond, "port "+port+" of "+d.Name()+" does not answer", func() error {
+			if count, err := d.Signal(ctx, 0, "samba"); err == nil && count == 0 {
+				cancel()
+			}
+			conn, err := d.Dial(ctx, "tcp", d.IP()+":"+port)
+			if err == nil {
+				conn.Close()
+			}
+			return err
+		})
+		if err != nil {
+			log, _ := d.ReadFile(context.WithoutCancel(ctx), "/var/log/samba.log")
+			return fmt.Errorf("%w; Samba's last words:\n%s", err, lastLines(string(log), 15))
+		}
+	}
+	return nil
+}
+
+// Stop ends Samba as a shutdown would.
+func (d *DC) Stop(ctx context.Context) error {
+	if _, err := d.Signal(ctx, syscall.SIGTERM, dcPrograms...); err != nil {
+		return err
+	}
+	// A frozen process takes the signal only when it goes on.
+	if _, err := d.Signal(ctx, syscall.SIGCONT, dcPrograms...); err != nil {
+		return err
+	}
+	patience, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if d.WaitGone(patience, dcPrograms...) == nil {
+		return nil
+	}
+	return d.Kill(ctx)
+}
+
+// Kill ends Samba as a power cut would.
+func (d *DC) Kill(ctx context.Context) error {
+	if _, err := d.Signal(ctx, syscall.SIGKILL, dcPrograms...); err != nil {
+		return err
+	}
+	return d.WaitGone(ctx, dcPrograms...)
+}
+
+// Restart stops Samba and starts it again.
+func (d *DC) Restart(ctx context.Context) error {
+	if err := d.Stop(ctx); err != nil {
+		return err
+	}
+	return d.Start(ctx)
+}
+
+// Freeze stops Samba in the middle of what it does: connections stay open and
+// nothing answers. Thaw lets it go on.
+func (d *DC) Freeze(ctx context.Context) error {
+	_, err := d.Signal(ctx, syscall.SIGSTOP, dcPrograms...)
+	return err
+}
+
+// Thaw undoes Freeze.
+func (d *DC) Thaw(ctx context.Context) error {
+	_, err := d.Signal(ctx, syscall.SIGCONT, dcPrograms...)
+	return err
+}
+
+// Log returns what Samba said since the DC was made.
+func (d *DC) Log(ctx context.Context) (string, error) {
+	data, err := d.ReadFile(ctx, "/var/log/samba.log")
+	return string(data), err
+}

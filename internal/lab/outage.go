@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Blackhole makes ports of the machine swallow every packet, of open
+// connections too, without an answer. Without ports the whole machine is gone
+// from the network, as when a cable far away is cut.
+func (m *Machine) Blackhole(ctx context.Context, ports ...int) error {
+	return m.filter(ctx, "drop", ports)
+}
+
+// Refuse makes ports of the machine answer every packet with a reset (TCP) or
+// port unreachable (UDP), as when no program listens.
+func (m *Machine) Refuse(ctx context.Context, ports ...int) error {
+	return m.filter(ctx, "reject", ports)
+}
+
+// Heal takes back Blackhole and Refuse.
+func (m *Machine) Heal(ctx context.Context) error {
+	return m.nft(ctx, "add table inet lab\ndelete table inet lab\n")
+}
+
+func (m *Machine) filter(ctx context.Context, action string, ports []int) error {
+	var rules strings.Builder
+	rules.WriteString("add table inet lab\nadd chain inet lab in { type filter hook input priority 0; }\n")
+	if len(ports) == 0 {
+		fmt.Fprintf(&rules, "add rule inet lab in iifname eth0 %s\n", action)
+	}
+	for _, port := range ports {
+		tcp := action
+		if action == "reject" {
+			tcp = "reject with tcp reset"
+		}
+		fmt.Fprintf(&rules, "add rule inet lab in iifname eth0 tcp dport %d %s\n", port, tcp)
+		fmt.Fprintf(&rules, "add rule inet lab in iifname eth0 udp dport %d %s\n", port, action)
+	}
+	return m.nft(ctx, rules.String())
+}
+
+func (m *Machine) nft(ctx context.Context, rules string) error {
+	command := m.Command("nft", "-f", "-")
+	command.Stdin = strings.NewReader(rules)
+	_, err := command.Output(ctx)
+	return err
+}
+
+// Skew sets the DC's clock off by d, 0 to have it right again, and restarts
+// Samba. The database and other programs of the DC keep the right time.
+func (d *DC) Skew(ctx context.Context, by time.Duration) error {
+	d.skew = by
+	return d.Restart(ctx)
+}
+
+// clockEnv makes libfaketime tell Samba another time. The kernel's clock is
+// everybody's, and time namespaces do not cover it.
+func (d *DC) clockEnv() []string {
+	if d.skew == 0 {
+		return nil
+	}
+	return []string{
+		"LD_PRELOAD=/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
+		fmt.Sprintf("FAKETIME=%+ds", int(d.skew.Seconds())),
+		"FAKETIME_DONT_FAKE_MONOTONIC=1", "FAKETIME_NO_CACHE=1",
+	}
+}
