@@ -23,9 +23,11 @@ const (
 	CodePolicy           Code = 12 // KDC_ERR_POLICY
 	CodeETypeUnsupported Code = 14 // KDC_ERR_ETYPE_NOSUPP: no AES key
 	CodeClientRevoked    Code = 18 // KDC_ERR_CLIENT_REVOKED: disabled, locked, expired, outside its hours
+	CodeTGTRevoked       Code = 20 // KDC_ERR_TGT_REVOKED: sign in again
 	CodePasswordExpired  Code = 23 // KDC_ERR_KEY_EXPIRED: expired, or must be changed
 	CodePreauthFailed    Code = 24 // KDC_ERR_PREAUTH_FAILED: wrong password
 	CodePreauthRequired  Code = 25 // KDC_ERR_PREAUTH_REQUIRED
+	codeUnavailable      Code = 29 // KDC_ERR_SVC_UNAVAILABLE: ask another KDC
 	CodeBadIntegrity     Code = 31 // KRB_AP_ERR_BAD_INTEGRITY
 	CodeTicketExpired    Code = 32 // KRB_AP_ERR_TKT_EXPIRED
 	CodeRepeat           Code = 34 // KRB_AP_ERR_REPEAT
@@ -39,7 +41,7 @@ var codeNames = map[Code]string{
 	CodeClientExpired: "KDC_ERR_NAME_EXP", CodeClientUnknown: "KDC_ERR_C_PRINCIPAL_UNKNOWN",
 	CodeServiceUnknown: "KDC_ERR_S_PRINCIPAL_UNKNOWN", CodeNullKey: "KDC_ERR_NULL_KEY", CodePolicy: "KDC_ERR_POLICY",
 	CodeETypeUnsupported: "KDC_ERR_ETYPE_NOSUPP", CodeClientRevoked: "KDC_ERR_CLIENT_REVOKED",
-	CodePasswordExpired: "KDC_ERR_KEY_EXPIRED", CodePreauthFailed: "KDC_ERR_PREAUTH_FAILED",
+	CodeTGTRevoked: "KDC_ERR_TGT_REVOKED", CodePasswordExpired: "KDC_ERR_KEY_EXPIRED", CodePreauthFailed: "KDC_ERR_PREAUTH_FAILED",
 	CodePreauthRequired: "KDC_ERR_PREAUTH_REQUIRED", CodeBadIntegrity: "KRB_AP_ERR_BAD_INTEGRITY",
 	CodeTicketExpired: "KRB_AP_ERR_TKT_EXPIRED", CodeRepeat: "KRB_AP_ERR_REPEAT", CodeSkew: "KRB_AP_ERR_SKEW",
 	CodeTooBig: "KRB_ERR_RESPONSE_TOO_BIG", CodeGeneric: "KRB_ERR_GENERIC", CodeWrongRealm: "KDC_ERR_WRONG_REALM",
@@ -149,7 +151,7 @@ func (e *Error) kind() (kind fault.Kind, remedy string) {
 		return fault.Denied, ""
 	case CodeETypeUnsupported, CodeNullKey:
 		return fault.BadCredential, "the account has no AES key in the domain yet: change its password once in Entra ID, then wait for the sync"
-	case CodeTicketExpired:
+	case CodeTicketExpired, CodeTGTRevoked:
 		return fault.Expired, ""
 	}
 	return fault.Unreachable, ""

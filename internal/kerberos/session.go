@@ -4,33 +4,47 @@ package kerberos
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/secret"
 )
 
 // Secret is what a principal proves itself with: Password or *Keytab.
 type Secret interface {
-	// keys returns the usable keys of who, best first, for the derivations
-	// that the KDC offers.
+	// keyFor returns a key of who, with memory of its own, for the best of the
+	// derivations that the KDC offers.
 	keyFor(who Principal, offers []KeyInfo) (Key, KeyInfo, error)
 	clone() Secret
 	wipe()
 }
 
-// Password is a password as a Secret, UTF-8.
+// Password is a password as a Secret, UTF-8. It shares the memory of p.
 func Password(p secret.Bytes) Secret { return password{p} }
 
 type password struct{ b secret.Bytes }
 
+func (p password) keyFor(who Principal, offers []KeyInfo) (Key, KeyInfo, error) {
+	if len(offers) == 0 {
+		return Key{}, KeyInfo{}, fault.Errorf(fault.BadCredential, "the KDC offers no AES key for %s", who)
+	}
+	key, err := DeriveKey(p.b, offers[0])
+	return key, offers[0], err
+}
+
+func (p password) clone() Secret { return password{p.b.Clone()} }
+func (p password) wipe()         { p.b.Wipe() }
+
 // Session is a principal that stays signed in: it keeps a TGT and service
 // tickets, and gets new ones when they near their end. Safe for concurrent
-// use.
+// use; one call at a time asks the KDC.
 type Session struct {
 	client *Client
 	who    Principal
 
+	busy    chan struct{} // held by the one that asks the KDC; waiting honours ctx
 	mu      sync.Mutex
 	with    Secret
 	tgt     *Ticket
@@ -43,39 +57,131 @@ const early = 5 * time.Minute
 // NewSession returns a session of who; it asks nothing yet. The session keeps
 // a copy of the secret until Close, or until SetSecret gives it another.
 func NewSession(client *Client, who Principal, with Secret) *Session {
-	return &Session{client: client, who: who, with: with.clone(), tickets: map[string]*Ticket{}}
+	return &Session{client: client, who: who, busy: make(chan struct{}, 1), with: with.clone(), tickets: map[string]*Ticket{}}
 }
 
 // Principal returns who the session is.
 func (s *Session) Principal() Principal { return s.who }
 
 // Ticket returns a ticket to a service of the realm, as ("ldap",
-// "dc1.example.com"), valid for at least five more minutes. The caller must not
-// wipe it. Errors as of Client.Login and Client.ServiceTicket.
+// "dc1.example.com"), valid for at least five more minutes where the KDC gives
+// that much. The ticket is the caller's own, to wipe after use. Errors as of
+// Client.Login and Client.ServiceTicket.
 func (s *Session) Ticket(ctx context.Context, class, host string) (*Ticket, error) {
-	return nil, errUnbuilt
+	service := Service(class, host, s.client.realm())
+	name := strings.ToLower(service.String())
+	if t := s.cached(name); t != nil {
+		return t, nil
+	}
+	select {
+	case s.busy <- struct{}{}:
+		defer func() { <-s.busy }()
+	case <-ctx.Done():
+		return nil, fault.Wrap(fault.Unreachable, "get a ticket for "+service.String(), ctx.Err())
+	}
+	if t := s.cached(name); t != nil {
+		return t, nil
+	}
+	fresh := false
+	for {
+		tgt, isNew, err := s.ticketGranting(ctx)
+		if err != nil {
+			return nil, err
+		}
+		t, err := s.client.ServiceTicket(ctx, tgt, service)
+		tgt.Wipe()
+		// The KDC may have changed its key, or revoked the TGT: one new sign-in.
+		if err != nil && !isNew && !fresh && (fault.Is(err, fault.Expired) || fault.Is(err, fault.BadCredential)) {
+			s.Drop()
+			fresh = true
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if old := s.tickets[name]; old != nil {
+			old.Wipe()
+		}
+		s.tickets[name] = t
+		return t.Clone(), nil
+	}
 }
 
-// SetSecret changes the secret after a rotation and drops every ticket.
+// usable reports whether a ticket is worth handing out.
+func (s *Session) usable(t *Ticket) bool {
+	return t != nil && t.EndTime.Sub(s.client.now()) > early
+}
+
+func (s *Session) cached(name string) *Ticket {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.tickets[name]; s.usable(t) {
+		return t.Clone()
+	}
+	return nil
+}
+
+// ticketGranting returns a copy of the TGT, signing in when there is none that
+// lasts. The caller holds busy.
+func (s *Session) ticketGranting(ctx context.Context) (tgt *Ticket, isNew bool, err error) {
+	s.mu.Lock()
+	if s.usable(s.tgt) {
+		defer s.mu.Unlock()
+		return s.tgt.Clone(), false, nil
+	}
+	with := s.with
+	if with != nil {
+		with = with.clone()
+	}
+	s.mu.Unlock()
+	if with == nil {
+		return nil, false, fault.New(fault.Internal, "the session is closed")
+	}
+	defer with.wipe()
+	l, err := s.client.Login(ctx, s.who, with)
+	if err != nil {
+		return nil, false, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tgt.Wipe()
+	s.tgt = l.TGT
+	return l.TGT.Clone(), true, nil
+}
+
+// SetSecret changes the secret, after a rotation. Tickets got with the old one
+// stay good until their end.
 func (s *Session) SetSecret(with Secret) {
+	c := with.clone()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.with != nil {
+		s.with.wipe()
+	}
+	s.with = c
 }
 
 // Drop forgets every ticket, as after a server refused one.
 func (s *Session) Drop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tgt.Wipe()
+	s.tgt = nil
+	for _, t := range s.tickets {
+		t.Wipe()
+	}
+	clear(s.tickets)
 }
 
 // Close wipes the secret and every ticket. The session is of no use after it.
 func (s *Session) Close() {
+	s.Drop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.with != nil {
+		s.with.wipe()
+		s.with = nil
+	}
 }
-
-func (p password) keyFor(Principal, []KeyInfo) (Key, KeyInfo, error) {
-	return Key{}, KeyInfo{}, errUnbuilt
-}
-func (p password) clone() Secret { return password{p.b.Clone()} }
-func (p password) wipe()         { p.b.Wipe() }
-
-func (k *Keytab) keyFor(Principal, []KeyInfo) (Key, KeyInfo, error) {
-	return Key{}, KeyInfo{}, errUnbuilt
-}
-func (k *Keytab) clone() Secret { return k.Clone() }
-func (k *Keytab) wipe()         { k.Wipe() }
