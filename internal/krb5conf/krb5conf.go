@@ -12,74 +12,317 @@
 package krb5conf
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
 	"github.com/latchkey-nas/latchkey/internal/fault"
-	"github.com/latchkey-nas/latchkey/internal/secret"
 )
 
-// Settings are what the files say.
-type Settings struct {
-	Realm  string   // "AADDS.CONTOSO.TEST"
-	Domain string   // "aadds.contoso.test"
-	KDCs   []string // addresses or host names; empty: DNS finds them
-}
+const (
+	mainFile = "/etc/krb5.conf"
+	ownDir   = "/etc/krb5.conf.d"
+	ownFile  = "/etc/krb5.conf.d/latchkey.conf"
 
-// Files are the files under one root; "" or "/" is the machine's own.
-type Files struct{ Root string }
+	marker      = "# The next line was added by latchkey; \"latchkey leave\" takes it away again.\n"
+	dirLine     = "includedir " + ownDir + "\n"
+	fileLine    = "include " + ownFile + "\n"
+	createdHead = "# Made by latchkey, because there was none. \"latchkey leave\" takes it away again\n# while it is unchanged.\n"
+)
 
-// Change is one file that would change. Before is nil for a new file, After nil
-// for one that goes.
-type Change struct {
-	Path          string // as seen from the root: "/etc/krb5.conf"
-	Before, After []byte
-}
-
-// Diff returns the change as a unified diff, "" when nothing changes.
-func (c Change) Diff() string { return "" }
-
-// Plan is what Apply would do.
+// Plan is what Apply or Remove would do.
 type Plan struct {
+	// Changes in the order in which they are made; empty when all is as it
+	// should be.
 	Changes []Change
-	// Notes say what of the existing files stays or is overruled, one sentence each.
+	// Notes say what of the existing files stays or is overruled, one each.
 	Notes []string
+
+	mkdir, rmdir bool
 }
 
-// Plan reads the files and says what has to change; nothing is written. A file
-// that cannot be merged is fault.Conflict with the diff in the error's text.
-func (f Files) Plan(s Settings) (*Plan, error) { return nil, errUnbuilt }
+// Plan reads the files and says what has to change; nothing is written.
+//
+// A file that cannot be merged is fault.Conflict, with the diff that would
+// have been right in the error's text: a krb5.conf that is no profile or no
+// plain file, or a latchkey.conf that somebody else made. Settings that are
+// not words are fault.Malformed.
+func (f Files) Plan(s Settings) (*Plan, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	root, err := f.open()
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return plan(root, s)
+}
 
-// Apply carries the plan out; doing it twice changes nothing more. The
-// originals of changed files are kept beside them, named *.before-latchkey.
-func (f Files) Apply(s Settings) (*Plan, error) { return nil, errUnbuilt }
+func plan(root *os.Root, s Settings) (*Plan, error) {
+	p := &Plan{}
+	haveMain, err := plain(root, mainFile)
+	if err != nil {
+		return nil, withDiff(err, Change{Path: mainFile, After: []byte(dirLine)})
+	}
+	var theirs *profile
+	var main []byte
+	if haveMain {
+		if main, err = readFile(root, mainFile); err != nil {
+			return nil, fault.Wrap(fault.Conflict, "read "+mainFile, err)
+		}
+		if theirs, err = readProfile(root, mainFile); err != nil {
+			return nil, withDiff(fault.WithRemedy(err, "mend the file, then join again"),
+				Change{Path: mainFile, Before: main, After: append([]byte(marker+dirLine), main...)})
+		}
+		p.Notes = append(p.Notes, theirs.notes...)
+	}
+	ours, notes := s.relations(theirs)
+	p.Notes = append(p.Notes, notes...)
+
+	// Our own file.
+	dirMade := false
+	if _, err := root.Stat(rel(ownDir)); errors.Is(err, fs.ErrNotExist) {
+		p.mkdir, dirMade = true, true
+	} else if err != nil {
+		return nil, fault.Wrap(fault.Conflict, "look at "+ownDir, err)
+	}
+	haveOwn, err := plain(root, ownFile)
+	if err != nil {
+		return nil, err
+	}
+	var own []byte
+	if haveOwn {
+		if own, err = readFile(root, ownFile); err != nil {
+			return nil, fault.Wrap(fault.Conflict, "read "+ownFile, err)
+		}
+		made, changed, hadDir := readOwn(own)
+		dirMade = hadDir
+		change := Change{ownFile, own, render(ours, dirMade)}
+		if !made {
+			return nil, withDiff(fault.WithRemedy(fault.Errorf(fault.Conflict, "%s was not made by latchkey", ownFile),
+				"move it to another name in "+ownDir+", then join again"), change)
+		}
+		if changed {
+			p.Notes = append(p.Notes, ownFile+" was changed by hand; the changed file is kept beside it")
+		}
+	}
+	if after := render(ours, dirMade); !bytes.Equal(own, after) {
+		p.Changes = append(p.Changes, Change{ownFile, own, after})
+	}
+
+	// The line that reads it.
+	switch {
+	case !haveMain:
+		p.Changes = append(p.Changes, Change{mainFile, nil, []byte(createdHead + dirLine)})
+	case theirs.ours < 0:
+		p.Changes = append(p.Changes, Change{mainFile, main, append([]byte(marker+dirLine), main...)})
+	case overruledBefore(theirs, ours):
+		p.Changes = append(p.Changes, Change{mainFile, main, append([]byte(marker+fileLine), main...)})
+	}
+	return p, nil
+}
+
+// overruledBefore reports whether a line that stands before the place where
+// our file is read says otherwise: the first value holds.
+func overruledBefore(theirs *profile, ours []relation) bool {
+	for _, o := range ours {
+		if strings.HasPrefix(o.section, "realms/") {
+			continue
+		}
+		for _, t := range theirs.relations[:theirs.ours] {
+			if t.section == o.section && t.key == o.key && t.value != o.value {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// withDiff adds what would have been written to a refusal.
+func withDiff(err error, c Change) error {
+	return fault.WithRemedy(fault.Errorf(fault.KindOf(err), "%w; nothing was changed. What would be needed:\n%s", err, c.Diff()), fault.Remedy(err))
+}
+
+// Apply carries the plan out; doing it twice changes nothing more. What
+// changes in a file of somebody else, or in ours after somebody edited it, is
+// kept beside it as *.before-latchkey.
+func (f Files) Apply(s Settings) (*Plan, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	root, err := f.open()
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	p, err := plan(root, s)
+	if err != nil {
+		return nil, err
+	}
+	return p, p.carryOut(root)
+}
+
+// carryOut makes the changes. Our file comes first: an includedir of a
+// directory that is not there breaks every Kerberos program.
+func (p *Plan) carryOut(root *os.Root) error {
+	if p.mkdir {
+		if err := root.Mkdir(rel(ownDir), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fault.Wrap(fault.Internal, "make "+ownDir, err)
+		}
+		if err := root.Chmod(rel(ownDir), 0o755); err != nil {
+			return fault.Wrap(fault.Internal, "make "+ownDir, err)
+		}
+	}
+	for _, c := range p.Changes {
+		if c.Before != nil && c.needsKeeping() {
+			if _, err := keep(root, c.Path, c.Before); err != nil {
+				return err
+			}
+		}
+		var err error
+		if c.After == nil {
+			err = remove(root, c.Path)
+		} else {
+			err = write(root, c.Path, c.After, 0o644)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if p.rmdir {
+		// Not empty, or in use: it stays.
+		_ = root.Remove(rel(ownDir))
+	}
+	return nil
+}
+
+// needsKeeping reports whether the content that goes is anybody's but ours.
+func (c Change) needsKeeping() bool {
+	switch c.Path {
+	case ownFile:
+		_, changed, _ := readOwn(c.Before)
+		return changed
+	default:
+		_, cut := cutLine(c.Before)
+		return !cut
+	}
+}
+
+// cutLine takes the line that Apply added out of a krb5.conf, wherever it
+// stands by now, and reports whether there was one.
+func cutLine(text []byte) ([]byte, bool) {
+	for _, line := range []string{marker + dirLine, marker + fileLine, createdHead + dirLine} {
+		if at := bytes.Index(text, []byte(line)); at == 0 || (at > 0 && text[at-1] == '\n') {
+			// Not nil: that would mean that the file goes.
+			return append(append([]byte{}, text[:at]...), text[at+len(line):]...), true
+		}
+	}
+	return text, false
+}
 
 // PlanRemove says what Remove would do.
-func (f Files) PlanRemove() (*Plan, error) { return nil, errUnbuilt }
+func (f Files) PlanRemove() (*Plan, error) {
+	root, err := f.open()
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return planRemove(root)
+}
+
+func planRemove(root *os.Root) (*Plan, error) {
+	p := &Plan{}
+	var rest []byte
+	if have, err := plain(root, mainFile); err != nil {
+		p.Notes = append(p.Notes, err.Error()+"; it is left as it is")
+		rest, _ = readFile(root, mainFile)
+	} else if have {
+		main, err := readFile(root, mainFile)
+		if err != nil {
+			return nil, fault.Wrap(fault.Conflict, "read "+mainFile, err)
+		}
+		rest = main
+		for cut := true; cut; {
+			rest, cut = cutLine(rest)
+		}
+		switch {
+		case string(main) == createdHead+dirLine:
+			p.Changes = append(p.Changes, Change{mainFile, main, nil})
+		case !bytes.Equal(rest, main):
+			p.Changes = append(p.Changes, Change{mainFile, main, rest})
+		}
+	}
+	if have, err := plain(root, ownFile); err != nil {
+		p.Notes = append(p.Notes, err.Error()+"; it is left as it is")
+	} else if have {
+		own, err := readFile(root, ownFile)
+		if err != nil {
+			return nil, fault.Wrap(fault.Conflict, "read "+ownFile, err)
+		}
+		made, changed, dirMade := readOwn(own)
+		if made {
+			p.Changes = append(p.Changes, Change{ownFile, own, nil})
+			// An includedir of a directory that is gone breaks every Kerberos
+			// program: it stays while anything might still read it.
+			p.rmdir = dirMade && !bytes.Contains(rest, []byte(ownDir))
+		} else {
+			p.Notes = append(p.Notes, ownFile+" was not made by latchkey; it is left as it is")
+		}
+		if changed {
+			p.Notes = append(p.Notes, ownFile+" was changed by hand; a copy is kept beside it")
+		}
+	}
+	if others := includedByUs(root, p); len(others) > 0 {
+		p.Notes = append(p.Notes, fmt.Sprintf("%s holds other files (%s), which %s no longer reads: add \"%s\" to it if it should",
+			ownDir, strings.Join(others, ", "), mainFile, strings.TrimSpace(dirLine)))
+	}
+	return p, nil
+}
+
+// includedByUs returns the other files of the directory when the plan takes
+// away the line that made the library read them.
+func includedByUs(root *os.Root, p *Plan) (others []string) {
+	ours := slices.ContainsFunc(p.Changes, func(c Change) bool {
+		return c.Path == mainFile && bytes.Contains(c.Before, []byte(dirLine)) && !bytes.Contains(c.After, []byte(dirLine))
+	})
+	if !ours {
+		return nil
+	}
+	names, _ := readDir(root, ownDir)
+	for _, n := range names {
+		if includable(n) && ownDir+"/"+n != ownFile {
+			others = append(others, n)
+		}
+	}
+	return others
+}
 
 // Remove undoes what Apply did, and leaves what others changed since.
-func (f Files) Remove() (*Plan, error) { return nil, errUnbuilt }
-
-// Host names the machine whose keys are meant.
-type Host struct {
-	Realm   string // "AADDS.CONTOSO.TEST"
-	Account string // "NAS$"
-	FQDN    string // "nas.aadds.contoso.test"
+func (f Files) Remove() (*Plan, error) {
+	root, err := f.open()
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	p, err := planRemove(root)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.carryOut(root); err != nil {
+		return nil, err
+	}
+	for _, c := range p.Changes {
+		if c.Path == mainFile && c.After != nil {
+			// The file is again what it was: its copy has done its work.
+			if left := dropKept(root, c.Path, c.After); left != "" {
+				p.Notes = append(p.Notes, c.Path+" changed since the join; what it was before is kept in "+left)
+			}
+		}
+	}
+	return p, nil
 }
-
-// HostKeys are keys to install.
-type HostKeys struct {
-	Host
-	Keytab secret.Bytes // MIT keytab file, at most MaxKeytab bytes
-}
-
-// MaxKeytab is the longest keytab that InstallHostKeys takes, in bytes.
-const MaxKeytab = 64 << 10
-
-// InstallHostKeys puts the host/ and machine account keys of k into
-// /etc/krb5.keytab, in place of older ones of the same principals; entries of
-// others stay. Anything in k but AES keys of that very host is fault.Malformed.
-func (f Files) InstallHostKeys(k HostKeys) error { return errUnbuilt }
-
-// RemoveHostKeys takes the keys of h out again; a file that holds nothing else
-// goes, and what InstallHostKeys replaced comes back.
-func (f Files) RemoveHostKeys(h Host) error { return errUnbuilt }
-
-var errUnbuilt = fault.New(fault.Internal, "not built yet")
