@@ -87,3 +87,52 @@ need = @internal/tools/need.sh $(1)
 
 unit: build/tools/gotestsum ## tests that need no root and no network (under 3 min)
 	$(GOSUM) -run '$(TEST)' ./...
+
+# Every package that has a test for the lab, one after the other: the machine's
+# two cores are the lab's. The binary of latchkey under test is build/root's.
+LABTEST = $(GO) list -tags lab -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./...
+
+test: lint unit modules-test lab-test ## every test there is, as root, from a bare machine (under 45 min)
+	@echo "make test: all suites passed"
+
+lab-test: build/tools/gotestsum root base ## stories against a real Samba AD, sshd and glibc
+	$(GOSUM) -tags lab -p 1 -count=1 -timeout 40m -run '$(TEST)' $$(grep -rl --include='*_lab_test.go' '^//go:build lab' internal nss cmd | xargs -n1 dirname | sort -u | sed 's,^,./,')
+
+nightly: build/tools/gotestsum root base ## the long forms: fuzzing, soak, 100,000 users, Debian 13 (hours)
+	LATCHKEY_NIGHTLY=1 $(GOSUM) -tags lab -p 1 -count=1 -timeout 0 -run '$(TEST)' ./...
+	GO=$(GO) internal/tools/fuzz.sh 10m
+
+## --- the lab, the demo, the benchmark ---
+
+labctl: | build/
+	CGO_ENABLED=0 $(GO) build -o build/labctl ./internal/lab/labctl
+
+base: labctl ## the Debian that the lab's machines are made of (once; minutes)
+	$(call need,$(LABHOST))
+	build/labctl base
+
+root: build ## the product as `make install` lays it out, in build/root
+	rm -rf build/root
+	$(MAKE) --no-print-directory install DESTDIR=$(CURDIR)/build/root PREFIX=/usr
+
+demo: labctl root ## from a bare machine to a running domain with a joined NAS, and a tour
+	$(call need,$(LABHOST))
+	CGO_ENABLED=0 $(GO) build -o build/demo ./internal/demo
+	build/demo
+
+demo-down: ## remove every trace of the demo
+	CGO_ENABLED=0 $(GO) build -o build/demo ./internal/demo
+	build/demo down
+
+bench: root base ## the figures of docs/benchmarks.md, beside the peers, in one run
+	CGO_ENABLED=0 $(GO) build -o build/latchkey-bench ./internal/bench
+	build/latchkey-bench
+
+clean: ## build/
+	rm -rf build
+
+clean-lab: ## the cached Debian and domains of the lab
+	rm -rf $${LATCHKEY_LAB_CACHE:-/var/cache/latchkey-lab}
+
+.PHONY: help build daemon modules modules-test docs-gen tools generate generated-current lint unit test lab-test nightly \
+	labctl base root install demo demo-down bench packages clean clean-lab

@@ -137,6 +137,11 @@ func (n *NAS) MustJoin(ctx context.Context, d *lab.Domain, more ...string) error
 	if !r.Ok() {
 		return fmt.Errorf("latchkey join: %s", r)
 	}
+	return n.WaitMirror(ctx)
+}
+
+// WaitMirror waits until the mirror is complete, as long as ctx lasts.
+func (n *NAS) WaitMirror(ctx context.Context) error {
 	for {
 		r, err := n.CLI(ctx, "status", "--json")
 		if err != nil {

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/latchkey-nas/latchkey/internal/lab"
+	"github.com/latchkey-nas/latchkey/internal/lab/nas"
+)
+
+// A show types commands on the NAS and prints what they answer. The first
+// failure ends it: later scenes do nothing.
+type show struct {
+	ctx    context.Context
+	nas    *nas.NAS
+	domain *lab.Domain
+	out    io.Writer
+	err    error
+}
+
+// run is the tour.
+func (s *show) run() {
+	s.join()
+	s.lookups()
+	s.watch()
+}
+
+func (s *show) join() {
+	r, err := s.nas.CLI(s.ctx, "status")
+	if err != nil {
+		s.err = err
+		return
+	}
+	if !r.Ok() {
+		s.say("A bare NAS joins the domain. Any user of the domain may; the password is asked for, never stored.")
+		s.print("latchkey join " + s.domain.DNS + " --user " + lab.JoinUser + " --dns " + s.domain.DC.IP())
+		r, err := s.nas.Join(s.ctx, s.domain, "--people", "cloud-only")
+		if err != nil {
+			s.err = err
+			return
+		}
+		fmt.Fprint(s.out, r.Stdout, r.Stderr)
+		if !r.Ok() {
+			s.err = fmt.Errorf("the join failed: exit status %d", r.Exit)
+			return
+		}
+		ctx, cancel := context.WithTimeout(s.ctx, time.Minute)
+		defer cancel()
+		if err := s.nas.WaitMirror(ctx); err != nil {
+			s.err = err
+			return
+		}
+	}
+	s.say("How is it?")
+	s.enter("latchkey status")
+}
+
+func (s *show) lookups() {
+	s.say("One person, whichever way you ask: name, DOMAIN\\name, UPN, uid, SID or Entra object id.")
+	s.enter("latchkey user get grace.nakamura")
+	s.enter("latchkey user get 'GRACE.NAKAMURA@contoso.test' --json | head -8")
+	s.enter("latchkey group list | head -12")
+	s.say("Names that the machine cannot take as they are keep their rights, and status says why.")
+	s.enter("latchkey user list --unpublished")
+}
+
+// watch shows a change in the directory arriving.
+func (s *show) watch() {
+	if s.err != nil {
+		return
+	}
+	s.say("Someone in Entra ID gets a new job title and a new group; whoever watches sees it.")
+	s.print("latchkey watch &")
+	c := s.nas.Command("latchkey", "watch", "--no-snapshot")
+	var seen syncBuffer
+	c.Stdout = &seen
+	ctx, cancel := context.WithTimeout(s.ctx, 90*time.Second)
+	defer cancel()
+	p, err := c.Start(ctx)
+	if err != nil {
+		s.err = err
+		return
+	}
+	defer func() { _ = p.Kill(); _, _ = p.Wait() }()
+	time.Sleep(300 * time.Millisecond)
+	fmt.Fprintln(s.out, "(in the directory: grace.nakamura joins Projects Write, olivia.smith leaves the company)")
+	began := time.Now()
+	// Off and on again, so that the tour can be repeated.
+	_ = s.domain.RemoveMembers(ctx, "Projects Write", "grace.nakamura")
+	if err := s.domain.AddMembers(ctx, "Projects Write", "grace.nakamura"); err != nil {
+		s.err = err
+		return
+	}
+	if err := s.domain.Disable(ctx, "olivia.smith", true); err != nil {
+		s.err = err
+		return
+	}
+	for !strings.Contains(seen.String(), "olivia.smith") {
+		select {
+		case <-ctx.Done():
+			s.err = fmt.Errorf("the change did not arrive; latchkey watch printed:\n%s", seen.String())
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	fmt.Fprint(s.out, seen.String())
+	fmt.Fprintf(s.out, "(seen %.1f s after the change)\n", time.Since(began).Seconds())
+	s.err = s.domain.Disable(ctx, "olivia.smith", false)
+}
+
+func (s *show) say(text string) {
+	if s.err == nil {
+		fmt.Fprintf(s.out, "\n\033[1m# %s\033[0m\n", text)
+	}
+}
+
+func (s *show) print(command string) {
+	fmt.Fprintf(s.out, "\n\033[32mnas#\033[0m %s\n", command)
+}
+
+// enter runs a command line on the NAS and prints it with its output.
+func (s *show) enter(line string) {
+	if s.err != nil {
+		return
+	}
+	s.print(line)
+	c := s.nas.Command("bash", "-o", "pipefail", "-c", line)
+	c.Env = []string{"TERM=xterm", "COLUMNS=120"}
+	var both bytes.Buffer
+	c.Stdout, c.Stderr = &both, &both
+	r, err := c.Run(s.ctx)
+	_, _ = s.out.Write(both.Bytes())
+	switch {
+	case err != nil:
+		s.err = err
+	case !r.Ok():
+		s.err = fmt.Errorf("%s ended with status %d", line, r.Exit)
+	}
+}
