@@ -27,6 +27,17 @@ const (
 	Folder = "/var/lib/latchkey/conf.d"
 )
 
+// Where everything else is. These places are fixed: other programs of the
+// machine know them.
+const (
+	RunDir      = "/run/latchkey"
+	StateDir    = "/var/lib/latchkey"
+	SnapshotDir = "/var/lib/latchkey-nss"
+	LogDir      = "/var/log/latchkey"
+	StoreFile   = StateDir + "/latchkey.db"
+	KeytabFile  = StateDir + "/krb5.keytab"
+)
+
 // Version is the one version of the file that this program reads.
 const Version = 1
 

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/latchkey-nas/latchkey/internal/fault"
 )
 
@@ -276,6 +278,28 @@ func TestSet(t *testing.T) {
 	left, err := filepath.Glob(folder + "/.set-*")
 	if err != nil || len(left) != 0 {
 		t.Errorf("trial files left behind: %v %v", left, err)
+	}
+}
+
+// The worker owns conf.d, root reads it: a link or a pipe there is refused.
+func TestOnlyPlainFiles(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir+"/secret", "root:$6$hash:19000\n")
+	write(t, dir+"/conf.d/10-ok.toml", "[log]\nlevel = \"warn\"\n")
+	if err := os.Symlink(dir+"/secret", dir+"/conf.d/20-link.toml"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load("", dir+"/conf.d"); err == nil || !strings.Contains(err.Error(), "20-link.toml: cannot be read") || strings.Contains(err.Error(), "hash") {
+		t.Errorf("a link: got %v", err)
+	}
+	if err := os.Remove(dir + "/conf.d/20-link.toml"); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(dir+"/conf.d/30-pipe.toml", 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load("", dir+"/conf.d"); err == nil || !strings.Contains(err.Error(), "30-pipe.toml: is no plain file") {
+		t.Errorf("a pipe: got %v", err)
 	}
 }
 

@@ -13,7 +13,7 @@ func Example() string {
 	var b strings.Builder
 	b.WriteString("# latchkey: what the administrator decides. Every key is optional; the values shown\n" +
 		"# are the defaults, or an example where there is none. After a change:\n" +
-		"# `latchkey config check`, then `systemctl reload latchkey`.\n\n")
+		"# `latchkey config check`, then `systemctl reload latchkeyd`.\n\n")
 	defaults := Default()
 	section := ""
 	for _, k := range Keys() {

@@ -36,7 +36,7 @@ func Load(file, folder string) (*Loaded, error) { return load(file, folder, "") 
 // load is Load; where trial is named, it is read in the place of SetFile.
 func load(file, folder, trial string) (*Loaded, error) {
 	l := &Loaded{Config: Default(), Origin: map[string]string{}}
-	main, mistakes := readSource(file)
+	main, mistakes := readSource(file, true)
 	if main == nil && len(mistakes) == 0 && file != File && file != "" {
 		return nil, &fault.Error{Kind: fault.NotFound, Op: "read the configuration",
 			Err: Mistakes{{File: file, Text: "does not exist"}}, Remedy: "name a file that exists, or leave it out: the defaults are safe"}
@@ -58,7 +58,7 @@ func load(file, folder, trial string) (*Loaded, error) {
 		if trial != "" && name == set {
 			from = trial
 		}
-		s, ms := readSource(from)
+		s, ms := readSource(from, false)
 		mistakes = append(mistakes, ms...)
 		if s != nil {
 			s.file = name

@@ -41,11 +41,11 @@ func Set(file, folder, key, value string) (*Loaded, error) {
 	}
 	if key == "version" || key == "locked.keys" || before.IsLocked(key) {
 		return nil, &fault.Error{Kind: fault.Denied, Op: op, Err: errors.New("only latchkey.toml may set it"),
-			Remedy: "edit " + file + ", then `systemctl reload latchkey`"}
+			Remedy: "edit " + file + ", then `systemctl reload latchkeyd`"}
 	}
 	path := filepath.Join(folder, SetFile)
 	tree := map[string]any{}
-	if s, mistakes := readSource(path); s != nil {
+	if s, mistakes := readSource(path, false); s != nil {
 		tree = s.tree
 	} else if err := mistakes.fault(); err != nil {
 		return nil, err

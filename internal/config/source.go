@@ -12,6 +12,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
+	"golang.org/x/sys/unix"
 )
 
 // maxFile is the longest file that is read.
@@ -26,8 +27,14 @@ type source struct {
 }
 
 // readSource reads one file. A file that is not there gives nil and no mistake.
-func readSource(file string) (*source, Mistakes) {
-	f, err := os.Open(file)
+// The files of conf.d belong to the worker and are read by root as well, so
+// their last part is never a link, and nothing but a plain file is waited for.
+func readSource(file string, follow bool) (*source, Mistakes) {
+	flags := unix.O_RDONLY | unix.O_NONBLOCK
+	if !follow {
+		flags |= unix.O_NOFOLLOW
+	}
+	f, err := os.OpenFile(file, flags, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
@@ -35,6 +42,9 @@ func readSource(file string) (*source, Mistakes) {
 		return nil, Mistakes{{File: file, Text: "cannot be read: " + cause(err)}}
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, Mistakes{{File: file, Text: "is no plain file"}}
+	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return nil, Mistakes{{File: file, Text: "cannot be read: " + cause(err)}}

@@ -50,12 +50,13 @@ const (
 	verbPublish
 	verbInstallKeys
 	verbRemoveKeys
+	verbReconfigured
 )
 
 // String names the verb for logs.
 func (v Verb) String() string {
 	names := [...]string{"", "welcome", "reload", "stop", "answer", "heartbeat", "ready",
-		"publish-snapshot", "install-host-keys", "remove-host-keys"}
+		"publish-snapshot", "install-host-keys", "remove-host-keys", "reconfigured"}
 	if v == 0 || int(v) >= len(names) {
 		return fmt.Sprintf("verb %d", uint8(v))
 	}
@@ -106,6 +107,9 @@ type (
 	}
 	// RemoveKeys asks for root's copy of the host keys to go. It is answered.
 	RemoveKeys struct{ Host }
+	// Reconfigured says that conf.d has changed. It is answered, when the
+	// monitor has read the configuration again.
+	Reconfigured struct{}
 )
 
 // Host names the machine whose keys are meant.
@@ -116,15 +120,16 @@ type Host struct {
 }
 
 // Verb returns the message's kind.
-func (*Welcome) Verb() Verb     { return verbWelcome }
-func (*Reload) Verb() Verb      { return verbReload }
-func (*Stop) Verb() Verb        { return verbStop }
-func (*Answer) Verb() Verb      { return verbAnswer }
-func (*Heartbeat) Verb() Verb   { return verbHeartbeat }
-func (*Ready) Verb() Verb       { return verbReady }
-func (*Publish) Verb() Verb     { return verbPublish }
-func (*InstallKeys) Verb() Verb { return verbInstallKeys }
-func (*RemoveKeys) Verb() Verb  { return verbRemoveKeys }
+func (*Welcome) Verb() Verb      { return verbWelcome }
+func (*Reload) Verb() Verb       { return verbReload }
+func (*Stop) Verb() Verb         { return verbStop }
+func (*Answer) Verb() Verb       { return verbAnswer }
+func (*Heartbeat) Verb() Verb    { return verbHeartbeat }
+func (*Ready) Verb() Verb        { return verbReady }
+func (*Publish) Verb() Verb      { return verbPublish }
+func (*InstallKeys) Verb() Verb  { return verbInstallKeys }
+func (*RemoveKeys) Verb() Verb   { return verbRemoveKeys }
+func (*Reconfigured) Verb() Verb { return verbReconfigured }
 
 // blank returns an empty message of the kind, nil for one that is not listed.
 func blank(v Verb) Message {
@@ -147,6 +152,8 @@ func blank(v Verb) Message {
 		return &InstallKeys{}
 	case verbRemoveKeys:
 		return &RemoveKeys{}
+	case verbReconfigured:
+		return &Reconfigured{}
 	}
 	return nil
 }
@@ -246,16 +253,18 @@ func (h *Host) append(b []byte) []byte {
 
 func (h *Host) read(r *reader) { h.Realm, h.Account, h.FQDN = r.text(), r.text(), r.text() }
 
-func (*Reload) append(b []byte) []byte    { return b }
-func (*Reload) read(*reader)              {}
-func (*Stop) append(b []byte) []byte      { return b }
-func (*Stop) read(*reader)                {}
-func (*Heartbeat) append(b []byte) []byte { return b }
-func (*Heartbeat) read(*reader)           {}
-func (*Ready) append(b []byte) []byte     { return b }
-func (*Ready) read(*reader)               {}
-func (*Publish) append(b []byte) []byte   { return b }
-func (*Publish) read(*reader)             {}
+func (*Reload) append(b []byte) []byte       { return b }
+func (*Reload) read(*reader)                 {}
+func (*Stop) append(b []byte) []byte         { return b }
+func (*Stop) read(*reader)                   {}
+func (*Heartbeat) append(b []byte) []byte    { return b }
+func (*Heartbeat) read(*reader)              {}
+func (*Ready) append(b []byte) []byte        { return b }
+func (*Ready) read(*reader)                  {}
+func (*Publish) append(b []byte) []byte      { return b }
+func (*Publish) read(*reader)                {}
+func (*Reconfigured) append(b []byte) []byte { return b }
+func (*Reconfigured) read(*reader)           {}
 
 // reader takes fields off the front. After the first thing that is not there,
 // or not as it should be, everything it returns is empty and bad is set.

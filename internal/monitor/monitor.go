@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package monitor is the half of the daemon that stays root. It holds the
+// listening sockets, starts the worker without any privilege, kills it when it
+// has been silent for three seconds, and starts it again, while callers wait in
+// the sockets' queues and notice nothing but a delay.
+//
+// For the worker it does the few things that only root can do: the requests of
+// package control, each checked as if a stranger had sent it. It never touches
+// the network, opens no database and parses nothing that came from outside
+// except the snapshot and the keytab, by readers made for hostile bytes.
+package monitor
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
+
+	"github.com/latchkey-nas/latchkey/internal/config"
+	"github.com/latchkey-nas/latchkey/internal/fault"
+	"github.com/latchkey-nas/latchkey/internal/journal"
+	"github.com/latchkey-nas/latchkey/internal/krb5conf"
+	"github.com/latchkey-nas/latchkey/internal/monitor/control"
+	"github.com/latchkey-nas/latchkey/internal/peer"
+)
+
+// stopTime is how long a worker may take to end in good order. The daemon as a
+// whole stops in under two seconds.
+const stopTime = 1500 * time.Millisecond
+
+// Publisher checks a snapshot and puts it where the machine reads it.
+type Publisher interface {
+	// Install publishes the snapshot in the file, which is a sealed memfd. It
+	// believes nothing in it.
+	Install(ctx context.Context, snapshot *os.File) error
+	// Configure says which ids a snapshot may hold from now on.
+	Configure(config.IDMap)
+}
+
+// HostKeys puts root's copy of the host keys into place; krb5conf.Files does.
+type HostKeys interface {
+	InstallHostKeys(krb5conf.HostKeys) error
+	RemoveHostKeys(krb5conf.Host) error
+}
+
+// Options say what to run.
+type Options struct {
+	ConfigFile   string
+	ConfigFolder string
+	Publisher    Publisher // nil: a worker that asks is refused
+	HostKeys     HostKeys  // nil: likewise
+	Log          *slog.Logger
+	Level        *slog.LevelVar // set from the configuration; nil: left alone
+}
+
+// Monitor watches one worker. Make it with New, then Run it once.
+type Monitor struct {
+	opt       Options
+	log       *slog.Logger
+	listeners peer.Listeners
+	started   time.Time
+	restarts  uint32
+	lastEnd   string
+	config    atomic.Pointer[config.Loaded]
+	ready     bool
+
+	program   string // the worker's executable
+	arguments []string
+	identity  *syscall.Credential // nil: as ourselves, in tests
+	silence   time.Duration
+}
+
+// New reads the configuration and prepares the machine: no core dumps, system
+// accounts, directories, listeners (systemd's, or our own). It wants root. A
+// bad configuration is fault.Malformed, the wrong user fault.Denied.
+func New(opt Options) (*Monitor, error) {
+	if os.Geteuid() != 0 {
+		return nil, &fault.Error{Kind: fault.Denied, Op: "start latchkeyd", Err: errors.New("it is not run by root"),
+			Remedy: "start it by `systemctl start latchkeyd`, or as root; it gives up root by itself where it need not be"}
+	}
+	cfg, err := config.Load(opt.ConfigFile, opt.ConfigFolder)
+	if err != nil {
+		return nil, err
+	}
+	if err := hardenProcess(); err != nil {
+		return nil, err
+	}
+	ids, err := prepareAccounts(opt.Log)
+	if err != nil {
+		return nil, err
+	}
+	if err := prepareDirectories(ids); err != nil {
+		return nil, err
+	}
+	listeners, err := openListeners(ids)
+	if err != nil {
+		return nil, err
+	}
+	m := newMonitor(opt, cfg, listeners)
+	m.identity = &syscall.Credential{Uid: ids.worker.uid, Gid: ids.worker.gid}
+	m.log.Info("latchkeyd is starting", "config", opt.ConfigFile)
+	return m, nil
+}
+
+func newMonitor(opt Options, cfg *config.Loaded, listeners peer.Listeners) *Monitor {
+	m := &Monitor{opt: opt, log: opt.Log, listeners: listeners, started: time.Now(),
+		program:   "/proc/self/exe", // whatever happens to the file that we were started from
+		arguments: []string{"latchkeyd", "worker", "--config", opt.ConfigFile},
+		silence:   control.Silence}
+	m.adopt(cfg)
+	return m
+}
+
+// openListeners takes over the sockets that are open already and opens the
+// others that have a door behind them.
+func openListeners(ids accountIDs) (peer.Listeners, error) {
+	have, err := peer.Inherited()
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range peer.Standard(config.RunDir, ids.admin) {
+		if (s.Name != peer.API && s.Name != peer.Admin) || have.First(s.Name) != nil {
+			continue
+		}
+		ln, err := peer.Open(s)
+		if err != nil {
+			return nil, errors.Join(err, have.Close())
+		}
+		have[s.Name] = append(have[s.Name], ln)
+	}
+	return have, nil
+}
+
+// Run starts the worker and watches it until SIGTERM, SIGINT or the end of ctx,
+// which are a clean stop: nil. SIGHUP reads the configuration again.
+func (m *Monitor) Run(ctx context.Context) error {
+	defer m.listeners.Close()
+	// The journal may go away for a moment; a write to it must not end us.
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	defer m.watchdog(ctx)()
+
+	failed := 0 // starts in a row that never became ready
+	for {
+		began := time.Now()
+		life, err := m.start()
+		if err != nil {
+			failed++
+			m.log.Error("the worker cannot be started", "error", err)
+		} else {
+			end := m.watch(ctx, life, hup)
+			if ctx.Err() != nil {
+				m.notify(daemon.SdNotifyStopping)
+				m.log.Info("latchkeyd has stopped", "worker", end)
+				return nil
+			}
+			m.restarts++
+			m.lastEnd = end
+			if failed++; life.ready {
+				failed = 0
+			}
+			m.log.Error("the worker has ended and is started again", "end", end, "lived", time.Since(began).Round(time.Millisecond))
+		}
+		if !m.pause(ctx, failed, time.Since(began), hup) {
+			return nil
+		}
+	}
+}
+
+// pause waits before the next start: not at all after a worker that had served
+// for a second, longer and longer, up to 5 s, while none gets ready. It returns
+// false when ctx ended.
+func (m *Monitor) pause(ctx context.Context, failed int, lived time.Duration, hup <-chan os.Signal) bool {
+	var wait time.Duration
+	switch {
+	case failed > 0:
+		wait = min(5*time.Second, 100*time.Millisecond<<min(failed-1, 10))
+	case lived < time.Second:
+		wait = 100 * time.Millisecond
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			m.notify(daemon.SdNotifyStopping)
+			return false
+		case <-hup:
+			_ = m.reload()
+			m.notify(daemon.SdNotifyReady)
+		case <-timer.C:
+			return ctx.Err() == nil
+		}
+	}
+}
+
+// reload is what SIGHUP asks for. systemd is told that it began; the caller
+// tells that it is over.
+func (m *Monitor) reload() error {
+	now := &unix.Timespec{}
+	if unix.ClockGettime(unix.CLOCK_MONOTONIC, now) == nil {
+		m.notify(daemon.SdNotifyReloading + "\nMONOTONIC_USEC=" + strconv.FormatInt(now.Nano()/1000, 10))
+	}
+	return m.reconfigure()
+}
+
+// reconfigure reads the configuration again. A bad one is logged and returned,
+// and the old one stays.
+func (m *Monitor) reconfigure() error {
+	cfg, err := config.Load(m.opt.ConfigFile, m.opt.ConfigFolder)
+	if err != nil {
+		m.log.Error("the new configuration is not used, the old one stays", "error", err)
+		return err
+	}
+	m.adopt(cfg)
+	m.log.Info("the configuration has been read again")
+	return nil
+}
+
+// adopt makes cfg count.
+func (m *Monitor) adopt(cfg *config.Loaded) {
+	m.config.Store(cfg)
+	if m.opt.Level != nil {
+		m.opt.Level.Set(journal.Level(cfg.Log.Level))
+	}
+	if m.opt.Publisher != nil {
+		m.opt.Publisher.Configure(cfg.IDMap)
+	}
+}
+
+// notify tells systemd, where it listens (sd_notify(3)).
+func (m *Monitor) notify(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		m.log.Debug("systemd was not told", "state", state, "error", err)
+	}
+}
+
+// watchdog tells systemd that we live, as often as it asked for it.
+func (m *Monitor) watchdog(ctx context.Context) (stop func()) {
+	interval, err := daemon.SdWatchdogEnabled(false)
+	if err != nil || interval <= 0 {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		tick := time.NewTicker(interval / 2)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				m.notify(daemon.SdNotifyWatchdog)
+			}
+		}
+	}()
+	return cancel
+}
