@@ -42,7 +42,8 @@ func listen(conf initConfig) (*agent, error) {
 func (a *agent) serve() {
 	children := make(chan os.Signal, 1)
 	signal.Notify(children, unix.SIGCHLD)
-	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGPIPE, unix.SIGTERM)
+	// Caught and forgotten, not ignored: children inherit what is ignored.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGPIPE, unix.SIGTERM)
 	go func() {
 		for range children {
 			a.reap()
@@ -136,8 +137,11 @@ func (a *agent) run(conn *net.UnixConn, req *request, files []*os.File) error {
 	if err := req.resolveUser(); err != nil {
 		return err
 	}
+	// A group of its own, but no session: a child of PID 1 that leads a
+	// session takes itself for a daemon already (sshd does).
 	attr := &syscall.ProcAttr{Dir: req.Dir, Env: req.environment(), Sys: &syscall.SysProcAttr{
-		Setsid:     true,
+		Setpgid:    !req.PTY,
+		Setsid:     req.PTY,
 		Credential: &syscall.Credential{Uid: req.UID, Gid: req.GID, Groups: req.Groups},
 	}}
 	if attr.Dir == "" {

@@ -38,9 +38,10 @@ install)
 	;;
 bare)
 	# Peers are installed but not in use: names and sign-ins are local files.
-	sed -i -E '/^(passwd|group|shadow|gshadow|initgroups|sudoers|netgroup|services|automount):/{s/ (sss|winbind|systemd)\b//g;s/ \[[^]]*\]//g}' "$root/etc/nsswitch.conf"
+	sed -i -E '/^(passwd|group|shadow|gshadow|initgroups|netgroup|services):/{s/ (sss|winbind|systemd)\b//g;s/ \[[^]]*\]//g};/^(sudoers|automount):/d' "$root/etc/nsswitch.conf"
 	inside pam-auth-update --package --disable sss winbind krb5 mkhomedir
 	# A bare NAS knows no realm, and carries no identity of the machine that built it.
+	rm -rf "$root/etc/krb5.conf.d"
 	rm -f "$root/etc/krb5.conf" "$root/etc/krb5.keytab" "$root/etc/apt/apt.conf.d/00lab" "$root/etc/apt/auth.conf" \
 		"$root"/etc/apt/keyrings/lab-* "$root/etc/apt/sources.list"
 	: >"$root/etc/resolv.conf"

@@ -155,3 +155,8 @@ func (d *Domain) Rebuild(ctx context.Context, variant string, population Populat
 	*d = *again
 	return nil
 }
+
+// CA returns the certificate of the authority that signed the DC's, in PEM.
+func (d *Domain) CA(ctx context.Context) ([]byte, error) {
+	return d.DC.ReadFile(ctx, "/var/lib/samba/private/tls/ca.pem")
+}
