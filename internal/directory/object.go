@@ -18,6 +18,17 @@ const (
 	ClassGroup
 )
 
+// String returns the class in lower case.
+func (c Class) String() string {
+	switch c {
+	case ClassUser:
+		return "user"
+	case ClassGroup:
+		return "group"
+	}
+	return "other"
+}
+
 // Bits of userAccountControl (MS-ADTS 2.2.16) that are looked at.
 const (
 	UACDisabled         uint32 = 0x00000002
@@ -39,16 +50,6 @@ const (
 	GroupUniversal   uint32 = 0x00000008
 	GroupSecurity    uint32 = 0x80000000
 )
-
-// Reference names another object, as a value of member does. DN is always
-// set; GUID and SID where the DC gave them, and they are what to match by: a
-// DN changes with every rename. A foreign principal has the SID of its own
-// domain.
-type Reference struct {
-	DN   string
-	GUID identity.GUID
-	SID  identity.SID
-}
 
 // Object is one user or group of the directory. Text is valid UTF-8 without
 // control characters; what was not is left empty and named in Defects.
@@ -77,7 +78,7 @@ type Object struct {
 	UserAccountControl uint32
 	PrimaryGroupID     uint32 // a RID; users only
 	GroupType          uint32
-	PwdLastSet         time.Time // zero: 0 in the directory, must be changed, or not readable
+	PwdLastSet         time.Time // zero: 0 in the directory, or not readable
 	MustChange         bool      // pwdLastSet is there and 0
 	AccountExpires     time.Time // zero: never
 	LockoutTime        time.Time // zero: not locked; whether it still holds is the DC's to say

@@ -116,6 +116,14 @@ func (p *Pool) Bad(a netip.Addr) {
 	}
 }
 
+// Forgive takes Bad back without saying Good: the server answers again, and
+// takes its place in the order.
+func (p *Pool) Forgive(a netip.Addr) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.bad, a.Unmap())
+}
+
 // LastGood returns the server that answered last, if it has not failed since.
 func (p *Pool) LastGood() (netip.Addr, bool) {
 	p.mu.Lock()
