@@ -17,7 +17,6 @@ package directory
 
 import (
 	"context"
-	"net"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/kerberos"
@@ -42,7 +41,7 @@ type Config struct {
 	// joined could play DC towards us.
 	AnyServer bool
 	// Dial replaces the net.Dialer, for tests.
-	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	Dial Dialer
 }
 
 // Client keeps one sealed connection to a DC of the domain, made at the first

@@ -105,3 +105,19 @@ func under(dn string, parent []string) bool {
 	}
 	return true
 }
+
+// domainOf returns the DNS name of a domain by its DN, "" when it is none.
+func domainOf(dn string) string {
+	rdns, ok := splitDN(dn)
+	if !ok {
+		return ""
+	}
+	labels := make([]string, len(rdns))
+	for i, r := range rdns {
+		if len(r) < 4 || !strings.EqualFold(r[:3], "DC=") {
+			return ""
+		}
+		labels[i] = r[3:]
+	}
+	return hostName(strings.Join(labels, "."))
+}

@@ -42,6 +42,9 @@ type LocatorConfig struct {
 	DCs []string
 	// PingTimeout is how long DCs may take to answer a ping; 0 means 2 s.
 	PingTimeout time.Duration
+	// Dial replaces the net.Dialer, for tests; where DNS is empty, name lookups
+	// do not use it.
+	Dial Dialer
 }
 
 // Locator finds the DCs of one domain and remembers which one is good. It is a
@@ -78,7 +81,9 @@ func NewLocator(cfg LocatorConfig) (*Locator, error) {
 	if cfg.PingTimeout <= 0 {
 		cfg.PingTimeout = 2 * time.Second
 	}
-	return &Locator{cfg: cfg, resolver: NewResolver(cfg.DNS...), pool: kerberos.NewPool(), looking: make(chan struct{}, 1)}, nil
+	resolver := NewResolver(cfg.DNS...)
+	resolver.dial = cfg.Dial
+	return &Locator{cfg: cfg, resolver: resolver, pool: kerberos.NewPool(), looking: make(chan struct{}, 1)}, nil
 }
 
 func isIP(s string) bool {
@@ -136,7 +141,7 @@ func (l *Locator) discover(ctx context.Context) ([]DC, error) {
 	results := make(chan result, len(addrs))
 	for _, a := range addrs {
 		go func() {
-			d, err := Ping(ctx, netip.AddrPortFrom(a, 0), l.cfg.Domain)
+			d, err := find(ctx, l.cfg.Dial, netip.AddrPortFrom(a, 0), l.cfg.Domain)
 			results <- result{d, err}
 		}()
 	}

@@ -24,23 +24,91 @@ const resend = 500 * time.Millisecond
 // DC serves. No answer before ctx ends is fault.Unreachable, an answer that
 // the domain is not served there fault.NotFound.
 func Ping(ctx context.Context, addr netip.AddrPort, domain string) (DC, error) {
+	return find(ctx, nil, addr, domain)
+}
+
+// silence is how long a ping may be unanswered before TCP is tried as well: a
+// firewall may let nothing but TCP through.
+const silence = time.Second
+
+// find pings addr, and where no answer comes by UDP reads the rootDSE by TCP.
+// Nobody is authenticated here: what is found says where to connect, no more.
+func find(ctx context.Context, dial Dialer, addr netip.AddrPort, domain string) (DC, error) {
 	if addr.Port() == 0 {
 		addr = netip.AddrPortFrom(addr.Addr(), 389)
 	}
-	op := "ping the domain controller " + addr.Addr().String()
-	d, err := ping(ctx, addr, domain)
+	ways := []string{"udp", "tcp"}
+	d, err := race(ctx, ways, silence, func(ctx context.Context, network string) (DC, error) {
+		if network == "tcp" {
+			return askRoot(ctx, dial, network, addr, domain)
+		}
+		if domain != "" {
+			return ping(ctx, dial, addr, domain)
+		}
+		// Samba answers a ping only when it names the domain.
+		d, err := askRoot(ctx, dial, network, addr, "")
+		if err != nil {
+			return DC{}, err
+		}
+		return ping(ctx, dial, addr, d.DNSDomain)
+	})
 	if err != nil {
-		return DC{}, fault.Wrap(fault.Unknown, op, err)
+		return DC{}, fault.Wrap(fault.Unknown, "ping the domain controller "+addr.Addr().String(), err)
 	}
 	return d, nil
 }
 
-func ping(ctx context.Context, addr netip.AddrPort, domain string) (DC, error) {
+// askRoot reads the names in the rootDSE, which anybody may do without a bind.
+// It knows neither sites nor NetBIOS names; the flags are those that a DC
+// normally has.
+func askRoot(ctx context.Context, dial Dialer, network string, addr netip.AddrPort, domain string) (d DC, err error) {
+	defer func() {
+		if recover() != nil {
+			d, err = DC{}, fault.New(fault.Malformed, "the answer broke its decoder")
+		}
+	}()
+	raw, err := dial.open(ctx, network, addr.String())
+	if err != nil {
+		return DC{}, fault.Wrap(fault.Unreachable, "", err)
+	}
+	w := &wire{Conn: raw}
+	conn := ldap.NewConn(w, false)
+	conn.Start()
+	defer func() { _ = w.Close(); _ = conn.Close() }()
+	stop := context.AfterFunc(ctx, func() { _ = w.Close() })
+	defer stop()
+	start := time.Now()
+	result, err := conn.Search(Query{Attributes: []string{"dnsHostName", "defaultNamingContext", "rootDomainNamingContext"}}.request(0, nil))
+	if err != nil {
+		return DC{}, classify("", err)
+	}
+	if len(result.Entries) != 1 {
+		return DC{}, fault.New(fault.NotFound, "it is no domain controller")
+	}
+	e := result.Entries[0]
+	d = DC{
+		Host:      hostName(e.GetAttributeValue("dnsHostName")),
+		DNSDomain: domainOf(e.GetAttributeValue("defaultNamingContext")),
+		Forest:    domainOf(e.GetAttributeValue("rootDomainNamingContext")),
+		Addr:      addr.Addr().Unmap(),
+		Flags:     DCIsLDAP | DCIsDS | DCIsKDC | DCIsWritable,
+		RTT:       time.Since(start),
+	}
+	if !isHostName(d.Host) || !isHostName(d.DNSDomain) {
+		return DC{}, fault.New(fault.NotFound, "it is no domain controller")
+	}
+	if domain != "" && d.DNSDomain != hostName(domain) {
+		return DC{}, fault.Errorf(fault.NotFound, "it serves %s, not %s", d.DNSDomain, domain)
+	}
+	return d, nil
+}
+
+func ping(ctx context.Context, dial Dialer, addr netip.AddrPort, domain string) (DC, error) {
 	query, err := pingRequest(domain)
 	if err != nil {
 		return DC{}, err
 	}
-	conn, err := (&net.Dialer{}).DialContext(ctx, "udp", addr.String())
+	conn, err := dial.open(ctx, "udp", addr.String())
 	if err != nil {
 		return DC{}, fault.Wrap(fault.Unreachable, "", err)
 	}
@@ -92,11 +160,7 @@ const pingMessageID = 1
 
 // pingRequest is a search of the rootDSE for the attribute Netlogon.
 func pingRequest(domain string) ([]byte, error) {
-	filter := `(NtVer=\06\00\00\00)`
-	if domain != "" {
-		filter = "(&(DnsDomain=" + ldap.EscapeFilter(domain) + ")" + filter + ")"
-	}
-	f, err := ldap.CompileFilter(filter)
+	f, err := ldap.CompileFilter("(&(DnsDomain=" + ldap.EscapeFilter(domain) + `)(NtVer=\06\00\00\00))`)
 	if err != nil {
 		return nil, fault.Wrap(fault.Malformed, "make the filter of a ping", err)
 	}

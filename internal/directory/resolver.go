@@ -34,6 +34,17 @@ type SRV struct {
 // /etc/hosts.
 type Resolver struct {
 	servers []netip.AddrPort
+	dial    Dialer
+}
+
+// Dialer opens a connection, as net.Dialer.DialContext does. Nil means that.
+type Dialer func(ctx context.Context, network, address string) (net.Conn, error)
+
+func (d Dialer) open(ctx context.Context, network, address string) (net.Conn, error) {
+	if d == nil {
+		d = (&net.Dialer{}).DialContext
+	}
+	return d(ctx, network, address)
 }
 
 // NewResolver returns a resolver that asks servers in their order, the next
@@ -169,7 +180,7 @@ func (r *Resolver) ask(ctx context.Context, name string, kind uint16) ([]dns.RR,
 	q.SetQuestion(dns.Fqdn(name), kind)
 	q.SetEdns0(1232, false)
 	answers, err := race(ctx, r.servers, hedge, func(ctx context.Context, s netip.AddrPort) ([]dns.RR, error) {
-		return exchange(ctx, q.Copy(), s)
+		return r.exchange(ctx, q.Copy(), s)
 	})
 	if err != nil {
 		return nil, fault.Wrap(fault.Unknown, "ask DNS for "+name, err)
@@ -177,18 +188,15 @@ func (r *Resolver) ask(ctx context.Context, name string, kind uint16) ([]dns.RR,
 	return answers, nil
 }
 
-// exchange asks one server by UDP, sent again after a second, and by TCP where
-// the answer is cut. A final answer is one with NOERROR or NXDOMAIN.
-func exchange(ctx context.Context, q *dns.Msg, server netip.AddrPort) ([]dns.RR, error) {
-	var reply *dns.Msg
-	err := errors.New("no answer")
-	for try := 0; try < 3 && err != nil && ctx.Err() == nil; try++ {
-		udp := &dns.Client{Net: "udp", Timeout: time.Second, UDPSize: 1232}
-		reply, _, err = udp.ExchangeContext(ctx, q, server.String())
+// exchange asks one server by UDP, again after a second, and by TCP where the
+// answer is cut. A final answer is one with NOERROR or NXDOMAIN.
+func (r *Resolver) exchange(ctx context.Context, q *dns.Msg, server netip.AddrPort) ([]dns.RR, error) {
+	reply, err := r.once(ctx, q, "udp", server, time.Second)
+	for try := 0; try < 2 && err != nil && ctx.Err() == nil; try++ {
+		reply, err = r.once(ctx, q, "udp", server, time.Second)
 	}
 	if err == nil && reply.Truncated {
-		tcp := &dns.Client{Net: "tcp", Timeout: 5 * time.Second}
-		reply, _, err = tcp.ExchangeContext(ctx, q, server.String())
+		reply, err = r.once(ctx, q, "tcp", server, 5*time.Second)
 	}
 	if err != nil {
 		return nil, fault.Wrap(fault.Unreachable, "name server "+server.String(), err)
@@ -200,6 +208,19 @@ func exchange(ctx context.Context, q *dns.Msg, server netip.AddrPort) ([]dns.RR,
 		return nil, fault.Errorf(fault.NotFound, "name server %s: no such name", server)
 	}
 	return nil, fault.Errorf(fault.Unreachable, "name server %s: %s", server, dns.RcodeToString[reply.Rcode])
+}
+
+func (r *Resolver) once(ctx context.Context, q *dns.Msg, network string, server netip.AddrPort, patience time.Duration) (*dns.Msg, error) {
+	raw, err := r.dial.open(ctx, network, server.String())
+	if err != nil {
+		return nil, err
+	}
+	defer raw.Close()
+	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
+	defer stop()
+	client := &dns.Client{Net: network, Timeout: patience, UDPSize: 1232}
+	reply, _, err := client.ExchangeWithConnContext(ctx, q, &dns.Conn{Conn: raw})
+	return reply, err
 }
 
 // lookupFault classifies an error of the machine's own resolver.

@@ -34,6 +34,9 @@ type Query struct {
 	ExtendedDN bool
 	// Deleted shows tombstones as well, to those who may see them.
 	Deleted bool
+	// OwnerOnly reduces nTSecurityDescriptor to its owner, which ordinary users
+	// may read; the whole of it they may not.
+	OwnerOnly bool
 }
 
 // Search runs q page by page and hands each entry to fn in the order of the
@@ -120,6 +123,9 @@ func (q Query) request(size uint32, cookie []byte) *ldap.SearchRequest {
 	if q.Deleted {
 		controls = append(controls, ldap.NewControlMicrosoftShowDeleted())
 	}
+	if q.OwnerOnly {
+		controls = append(controls, ownerOnly())
+	}
 	if q.Scope != Base {
 		// No continuation references to other partitions: never followed.
 		controls = append(controls, ldap.NewControlString(ldap.ControlTypeMicrosoftDomainScope, false, ""))
@@ -131,6 +137,12 @@ func (q Query) request(size uint32, cookie []byte) *ldap.SearchRequest {
 // SEQUENCE { Flag INTEGER 1 }.
 func extendedDN() ldap.Control {
 	return ldap.NewControlString(ldap.ControlTypeMicrosoftExtendedDN, true, "\x30\x03\x02\x01\x01")
+}
+
+// ownerOnly is LDAP_SERVER_SD_FLAGS_OID (MS-ADTS 3.1.1.3.4.1.11) with
+// OWNER_SECURITY_INFORMATION: SEQUENCE { Flags INTEGER 1 }.
+func ownerOnly() ldap.Control {
+	return ldap.NewControlString(ldap.ControlTypeMicrosoftSDFlags, true, "\x30\x03\x02\x01\x01")
 }
 
 // maxRanges bounds the follow-ups for one attribute of one object.
