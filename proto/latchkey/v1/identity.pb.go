@@ -211,9 +211,10 @@ const (
 	WatchIdentitiesResponse_EVENT_UNSPECIFIED WatchIdentitiesResponse_Event = 0
 	// The row as it is now: part of the first snapshot, new, or changed.
 	WatchIdentitiesResponse_EVENT_UPSERT WatchIdentitiesResponse_Event = 1
-	// The row is gone; only its key fields are set.
+	// The row is gone; of it, name, username or groupname, sid, oid and
+	// object_guid are set.
 	WatchIdentitiesResponse_EVENT_DELETE WatchIdentitiesResponse_Event = 2
-	// The snapshot is complete; what follows are changes.
+	// Everything up to the start of the watch was told; what follows are changes.
 	WatchIdentitiesResponse_EVENT_SYNCED WatchIdentitiesResponse_Event = 3
 	// Nothing changed; the token is still good. Sent about every 30 s.
 	WatchIdentitiesResponse_EVENT_HEARTBEAT WatchIdentitiesResponse_Event = 4
@@ -947,7 +948,8 @@ func (x *Group) GetUpdateTime() *timestamppb.Timestamp {
 // Failure is the error of one item in a batch.
 type Failure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// A google.rpc.Code: 5 is NOT_FOUND, 14 is UNAVAILABLE.
+	// A google.rpc.Code: 3 is INVALID_ARGUMENT, 5 is NOT_FOUND, 8 is
+	// RESOURCE_EXHAUSTED, 14 is UNAVAILABLE.
 	Code int32 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
 	// The kind of failure in upper snake case, as ErrorInfo.reason carries it.
 	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
@@ -1097,7 +1099,7 @@ func (x *GetGroupRequest) GetKey() *Key {
 
 type ResolveIdentitiesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// At most 1,000.
+	// At most 1,000, and 256 KiB in all.
 	Keys          []*Key `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2187,7 +2189,8 @@ type WatchIdentitiesResponse struct {
 	state    protoimpl.MessageState        `protogen:"open.v1"`
 	Event    WatchIdentitiesResponse_Event `protobuf:"varint,1,opt,name=event,proto3,enum=latchkey.v1.WatchIdentitiesResponse_Event" json:"event,omitempty"`
 	Identity *Identity                     `protobuf:"bytes,2,opt,name=identity,proto3" json:"identity,omitempty"`
-	// Goes on after this event. Good as long as the daemon remembers so far back.
+	// Goes on after this event, in the snapshot too. Good as long as the daemon
+	// remembers so far back.
 	ResumeToken string `protobuf:"bytes,3,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
 	// Group members or user groups changed with this event.
 	MembershipChanged bool `protobuf:"varint,4,opt,name=membership_changed,json=membershipChanged,proto3" json:"membership_changed,omitempty"`

@@ -44,7 +44,15 @@ const (
 //
 // Errors carry google.rpc.ErrorInfo (domain "latchkey", reason = the kind of
 // failure in upper snake case) and, where there is something to do about it,
-// google.rpc.Help or LocalizedMessage with the remedy.
+// google.rpc.Help with the remedy as the description of its one link.
+// INVALID_ARGUMENT carries google.rpc.BadRequest, which names the field.
+// UNAVAILABLE from any method: the mirror has never been complete, so nobody
+// knows yet. RESOURCE_EXHAUSTED: the caller's user has too much under way.
+//
+// A page_size over its limit is taken as the limit. Pages may be shorter; only an empty next_page_token says that
+// there are no more. A page token belongs to the request that it was given for
+// (page_size may change). Rows that come or go between two pages do not make a
+// list skip or repeat others.
 type IdentityServiceClient interface {
 	// GetUser returns one user. NOT_FOUND: the mirror is complete and nobody has
 	// this key. UNAVAILABLE: the mirror has never been complete, so nobody knows.
@@ -52,7 +60,8 @@ type IdentityServiceClient interface {
 	// GetGroup returns one group, without its members.
 	GetGroup(ctx context.Context, in *GetGroupRequest, opts ...grpc.CallOption) (*Group, error)
 	// ResolveIdentities answers up to 1,000 keys of any kind, in order, each with
-	// a row or an error of its own.
+	// a row or an error of its own. Rows that do not fit into an answer of 3 MiB
+	// fail with RESOURCE_EXHAUSTED: ask for those again.
 	ResolveIdentities(ctx context.Context, in *ResolveIdentitiesRequest, opts ...grpc.CallOption) (*ResolveIdentitiesResponse, error)
 	// ListUsers pages through the users in the order of their published names.
 	ListUsers(ctx context.Context, in *ListUsersRequest, opts ...grpc.CallOption) (*ListUsersResponse, error)
@@ -62,18 +71,23 @@ type IdentityServiceClient interface {
 	// addresses or UPNs begin with a prefix, best match first: what an ACL editor
 	// asks at each key stroke.
 	SearchIdentities(ctx context.Context, in *SearchIdentitiesRequest, opts ...grpc.CallOption) (*SearchIdentitiesResponse, error)
-	// ListUserGroups returns the groups of a user: all of them, nested ones and
-	// the primary group included.
+	// ListUserGroups returns the groups of a user: all of them, nested ones, the
+	// primary group and distribution groups included, in a stable order.
 	ListUserGroups(ctx context.Context, in *ListUserGroupsRequest, opts ...grpc.CallOption) (*ListUserGroupsResponse, error)
 	// ListGroupMembers returns the members of a group: all users that belong to
-	// it, through nested groups too, or only its direct members.
+	// it, through nested groups too, or only its direct members, in a stable order.
 	ListGroupMembers(ctx context.Context, in *ListGroupMembersRequest, opts ...grpc.CallOption) (*ListGroupMembersResponse, error)
 	// CheckMembership says whether a user belongs to each of the groups, nested
 	// groups included.
 	CheckMembership(ctx context.Context, in *CheckMembershipRequest, opts ...grpc.CallOption) (*CheckMembershipResponse, error)
-	// WatchIdentities sends the rows that match, then SYNCED, then every change
-	// as it happens. With a resume token it sends what changed since, or fails
-	// with OUT_OF_RANGE (reason RESUME_TOKEN_TOO_OLD): start afresh without one.
+	// WatchIdentities sends the rows that match, then SYNCED, then what changes as
+	// it happens. With a resume token it sends what changed since, then SYNCED and
+	// so on, or fails with OUT_OF_RANGE (reason RESUME_TOKEN_TOO_OLD): start afresh
+	// without one.
+	//
+	// Events carry the row as it is when they are sent, so that a slow reader gets
+	// fewer, newer states; an event may come twice. A reader that takes nothing for
+	// two minutes loses the stream (RESOURCE_EXHAUSTED) and may resume.
 	WatchIdentities(ctx context.Context, in *WatchIdentitiesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchIdentitiesResponse], error)
 }
 
@@ -203,7 +217,15 @@ type IdentityService_WatchIdentitiesClient = grpc.ServerStreamingClient[WatchIde
 //
 // Errors carry google.rpc.ErrorInfo (domain "latchkey", reason = the kind of
 // failure in upper snake case) and, where there is something to do about it,
-// google.rpc.Help or LocalizedMessage with the remedy.
+// google.rpc.Help with the remedy as the description of its one link.
+// INVALID_ARGUMENT carries google.rpc.BadRequest, which names the field.
+// UNAVAILABLE from any method: the mirror has never been complete, so nobody
+// knows yet. RESOURCE_EXHAUSTED: the caller's user has too much under way.
+//
+// A page_size over its limit is taken as the limit. Pages may be shorter; only an empty next_page_token says that
+// there are no more. A page token belongs to the request that it was given for
+// (page_size may change). Rows that come or go between two pages do not make a
+// list skip or repeat others.
 type IdentityServiceServer interface {
 	// GetUser returns one user. NOT_FOUND: the mirror is complete and nobody has
 	// this key. UNAVAILABLE: the mirror has never been complete, so nobody knows.
@@ -211,7 +233,8 @@ type IdentityServiceServer interface {
 	// GetGroup returns one group, without its members.
 	GetGroup(context.Context, *GetGroupRequest) (*Group, error)
 	// ResolveIdentities answers up to 1,000 keys of any kind, in order, each with
-	// a row or an error of its own.
+	// a row or an error of its own. Rows that do not fit into an answer of 3 MiB
+	// fail with RESOURCE_EXHAUSTED: ask for those again.
 	ResolveIdentities(context.Context, *ResolveIdentitiesRequest) (*ResolveIdentitiesResponse, error)
 	// ListUsers pages through the users in the order of their published names.
 	ListUsers(context.Context, *ListUsersRequest) (*ListUsersResponse, error)
@@ -221,18 +244,23 @@ type IdentityServiceServer interface {
 	// addresses or UPNs begin with a prefix, best match first: what an ACL editor
 	// asks at each key stroke.
 	SearchIdentities(context.Context, *SearchIdentitiesRequest) (*SearchIdentitiesResponse, error)
-	// ListUserGroups returns the groups of a user: all of them, nested ones and
-	// the primary group included.
+	// ListUserGroups returns the groups of a user: all of them, nested ones, the
+	// primary group and distribution groups included, in a stable order.
 	ListUserGroups(context.Context, *ListUserGroupsRequest) (*ListUserGroupsResponse, error)
 	// ListGroupMembers returns the members of a group: all users that belong to
-	// it, through nested groups too, or only its direct members.
+	// it, through nested groups too, or only its direct members, in a stable order.
 	ListGroupMembers(context.Context, *ListGroupMembersRequest) (*ListGroupMembersResponse, error)
 	// CheckMembership says whether a user belongs to each of the groups, nested
 	// groups included.
 	CheckMembership(context.Context, *CheckMembershipRequest) (*CheckMembershipResponse, error)
-	// WatchIdentities sends the rows that match, then SYNCED, then every change
-	// as it happens. With a resume token it sends what changed since, or fails
-	// with OUT_OF_RANGE (reason RESUME_TOKEN_TOO_OLD): start afresh without one.
+	// WatchIdentities sends the rows that match, then SYNCED, then what changes as
+	// it happens. With a resume token it sends what changed since, then SYNCED and
+	// so on, or fails with OUT_OF_RANGE (reason RESUME_TOKEN_TOO_OLD): start afresh
+	// without one.
+	//
+	// Events carry the row as it is when they are sent, so that a slow reader gets
+	// fewer, newer states; an event may come twice. A reader that takes nothing for
+	// two minutes loses the stream (RESOURCE_EXHAUSTED) and may resume.
 	WatchIdentities(*WatchIdentitiesRequest, grpc.ServerStreamingServer[WatchIdentitiesResponse]) error
 	mustEmbedUnimplementedIdentityServiceServer()
 }
