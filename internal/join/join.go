@@ -19,14 +19,18 @@ package join
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/latchkey-nas/latchkey/internal/directory"
 	"github.com/latchkey-nas/latchkey/internal/fault"
-	"github.com/latchkey-nas/latchkey/internal/krb5conf"
+	"github.com/latchkey-nas/latchkey/internal/kerberos"
+	"github.com/latchkey-nas/latchkey/internal/store"
 )
 
 // Config says where a Joiner remembers things. Memory and KeytabPath are
@@ -52,17 +56,11 @@ type Config struct {
 	Now      func() time.Time
 }
 
-// HostKeys keeps root's copy of the host keys, /etc/krb5.keytab. The monitor
-// does it on behalf of the worker.
-type HostKeys interface {
-	Install(ctx context.Context, keys krb5conf.HostKeys) error
-	Remove(ctx context.Context, host krb5conf.Host) error
-}
-
 // Joiner joins and leaves. One task at a time: a second one is refused with
 // fault.Conflict.
 type Joiner struct {
 	cfg  Config
+	net  network
 	busy sync.Mutex
 }
 
@@ -80,7 +78,7 @@ func New(cfg Config) *Joiner {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Joiner{cfg: cfg}
+	return &Joiner{cfg: cfg, net: wire{cfg.Dial}}
 }
 
 // Membership is what a join made.
@@ -101,27 +99,165 @@ type Membership struct {
 	Rejoined bool // an account of ours was there already
 }
 
+func (j *Joiner) lock() error {
+	if !j.busy.TryLock() {
+		return fault.WithRemedy(fault.New(fault.Conflict, "another join or leave is under way"), "wait for its end")
+	}
+	return nil
+}
+
 // Check looks whether a join could work, and tells every finding as a step.
-// User, password and OU may be empty. It returns an error when a join would
-// fail for a reason that was seen; the steps say all of them.
+// User, password and OU may be empty; with a user and its password, the
+// sign-in and the OU are looked at as well. Nothing is changed anywhere. The
+// error is the first of the reasons for which a join would fail. The password
+// is wiped.
 func (j *Joiner) Check(ctx context.Context, req Request, progress func(Step)) error {
-	return errUnbuilt
+	defer req.Password.Wipe()
+	if err := j.lock(); err != nil {
+		return err
+	}
+	defer j.busy.Unlock()
+	r := &run{tell: progress}
+	p, err := j.understand(r, &req, true)
+	if err != nil {
+		return err
+	}
+	r.try(StepMember, "Look whether the machine is in a domain already", 2, func(s *Step) error {
+		m, err := j.member(ctx, s, p)
+		forget(m)
+		return err
+	})
+	dc, err := j.preflight(ctx, r, &req, p)
+	if err != nil || p.user.name == "" || req.Password.Len() == 0 {
+		return err
+	}
+	u, err := j.signIn(ctx, r, p, dc, req.Password)
+	if err != nil {
+		return err
+	}
+	return u.tree.Close()
+}
+
+func (j *Joiner) understand(r *run, req *Request, check bool) (p *plan, err error) {
+	err = r.step(StepRequest, "Read the request", 1, func(s *Step) (err error) {
+		if p, err = req.understand(check); err == nil {
+			s.Detail = p.domain
+		}
+		return err
+	})
+	return p, err
+}
+
+// member returns the machine's record when it is in the wanted domain, nil
+// when it is in none, and fault.Conflict when it is in another.
+func (j *Joiner) member(ctx context.Context, s *Step, p *plan) (*store.Machine, error) {
+	m, err := j.cfg.Memory.Machine(ctx)
+	if fault.Is(err, fault.NotFound) {
+		s.Detail = "it is in none"
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fault.Wrap(fault.Unknown, "read the machine's record", err)
+	}
+	if !strings.EqualFold(m.Domain.DNS, p.domain) {
+		forget(m)
+		return nil, fault.WithRemedy(fault.Errorf(fault.Conflict, "this machine is a member of %s", m.Domain.DNS),
+			"end that membership with \"latchkey leave\" first; every user keeps its uid")
+	}
+	s.Detail = fmt.Sprintf("it is in %s, as %s", m.Domain.DNS, m.ComputerAccount)
+	return m, nil
+}
+
+func forget(m *store.Machine) {
+	if m != nil {
+		m.Password.Wipe()
+		m.PreviousPassword.Wipe()
+	}
 }
 
 // Join makes this machine a member. progress is called from one goroutine.
 // The error that stops it carries kind, cause and remedy (package fault), and
 // is also the detail of the step that failed. The password in req is wiped.
 func (j *Joiner) Join(ctx context.Context, req Request, progress func(Step)) (*Membership, error) {
-	return nil, errUnbuilt
+	defer req.Password.Wipe()
+	if err := j.lock(); err != nil {
+		return nil, err
+	}
+	defer j.busy.Unlock()
+	r := &run{tell: progress}
+	p, err := j.understand(r, &req, false)
+	if err != nil {
+		return nil, err
+	}
+	var old *store.Machine
+	defer func() { forget(old) }()
+	if err := r.step(StepMember, "Look whether the machine is in a domain already", 2, func(s *Step) (err error) {
+		old, err = j.member(ctx, s, p)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	dc, err := j.preflight(ctx, r, &req, p)
+	if err != nil {
+		return nil, err
+	}
+	if old != nil {
+		if err := r.step(StepMember, "Look whether the membership still works", 32, func(s *Step) error { return j.broken(ctx, s, old, dc) }); err != nil {
+			return nil, err
+		}
+	}
+	u, err := j.signIn(ctx, r, p, dc, req.Password)
+	if err != nil {
+		return nil, err
+	}
+	defer u.tree.Close()
+	m, rejoined, err := j.enter(ctx, r, p, u, dc)
+	if err != nil {
+		return nil, err
+	}
+	defer forget(m)
+	m.People = store.People(req.People)
+	if old != nil && old.ComputerAccount == m.ComputerAccount && old.ComputerSID == m.ComputerSID {
+		m.Joined = old.Joined
+	}
+	if !req.NoDNSUpdate {
+		r.try(StepRegister, "Register "+m.FQDN+" in the domain's DNS", 90, func(s *Step) error { return j.register(ctx, s, m, dc) })
+	}
+	kdcs := j.kdcs(ctx, p, dc)
+	if err := r.step(StepRemember, "Remember the membership", 96, func(s *Step) error {
+		s.Detail = m.ComputerAccount + " in " + m.Domain.DNS
+		return fault.Wrap(fault.Unknown, "write the machine's record", j.cfg.Memory.PutMachine(ctx, m))
+	}); err != nil {
+		return nil, err
+	}
+	if j.cfg.HostKeys != nil {
+		r.try(StepHostKeys, "Give root its copy of the host keys", 100, func(s *Step) error {
+			s.Detail = "/etc/krb5.keytab"
+			return j.hostKeys(ctx, m)
+		})
+	}
+	j.cfg.Log.Info("joined the domain", "domain", m.Domain.DNS, "account", m.ComputerAccount, "dc", dc.Host, "kvno", m.KVNO, "rejoined", rejoined)
+	return &Membership{Domain: m.Domain.DNS, Realm: m.Domain.Realm, NetBIOS: m.Domain.NetBIOS, DomainSID: m.Domain.SID.String(),
+		ComputerAccount: m.ComputerAccount, ComputerDN: m.ComputerDN, ComputerSID: m.ComputerSID.String(), FQDN: m.FQDN,
+		DC: dc.Host, KVNO: m.KVNO, KDCs: kdcs, Rejoined: rejoined}, nil
 }
 
-// Leave ends the membership. With a user the computer account is deleted,
-// without one it is disabled as far as a machine may disable itself; with
-// KeepAccount the domain is not asked at all. What is here is forgotten in any
-// case but one: a user was given and the domain refused or could not be
-// reached; then nothing changes. Rows and their ids stay.
-func (j *Joiner) Leave(ctx context.Context, req LeaveRequest, progress func(Step)) error {
-	return errUnbuilt
+// broken finds out whether a membership in the same domain still works; then
+// there is nothing to do. An account that was deleted, disabled or reset by
+// somebody else is what joining again mends.
+func (j *Joiner) broken(ctx context.Context, s *Step, m *store.Machine, dc directory.DC) error {
+	login, err := j.net.kdc(dc.Realm(), dc.Addr).Login(ctx, kerberos.Account(m.ComputerAccount, dc.Realm()), kerberos.Password(m.Password))
+	switch fault.KindOf(err) {
+	case fault.Unknown:
+		if err != nil {
+			return err
+		}
+		login.TGT.Wipe()
+		return fault.WithRemedy(fault.Errorf(fault.Conflict, "this machine is a member of %s already, as %s", m.Domain.DNS, m.ComputerAccount),
+			"there is nothing to do; to join anew, end the membership with \"latchkey leave\" first")
+	case fault.Unreachable, fault.Internal, fault.Malformed:
+		return fault.Wrap(fault.Unknown, "sign in as "+m.ComputerAccount, err)
+	}
+	s.warn("the domain refuses the machine's present account: "+cause(err)+". It is made anew; every user keeps its uid", "")
+	return nil
 }
-
-var errUnbuilt = fault.New(fault.Internal, "not built yet")

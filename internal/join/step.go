@@ -51,6 +51,7 @@ const (
 	StepHostKeys   = "host-keys"  // root's copy in /etc/krb5.keytab
 	StepUnregister = "dns-remove"
 	StepDelete     = "account-delete"
+	StepDisable    = "account-disable"
 	StepForget     = "forget"
 )
 
