@@ -26,8 +26,15 @@ GO = $(eval GO := $(shell internal/tools/toolchain.sh $(GO_VERSION)))$(if $(GO),
 export PATH := $(PATH):/usr/local/go/bin
 GOPATHED = PATH="$(dir $(GO)):$(CURDIR)/build/tools:$$PATH"
 
-LDFLAGS := -s -w -X github.com/latchkey-nas/latchkey/internal/daemon.Version=$(VERSION)
+GO_LDFLAGS := -s -w -X github.com/latchkey-nas/latchkey/internal/release.Version=$(VERSION)
 GOSUM := build/tools/gotestsum --format pkgname-and-test-fails --format-hide-empty-pkg --
+
+# The host gets compilers and debootstrap, nothing else; everything that runs
+# (Samba, sshd, the peers) lives in the lab's own base.
+COMPILERS := gcc libc6-dev
+CHECKERS := valgrind
+LABHOST := debootstrap
+need = @internal/tools/need.sh $(1)
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,7 +44,13 @@ help: ## what can be made
 build: daemon modules docs-gen ## everything into build/
 
 daemon: | build/ ## latchkeyd and latchkey
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o build/ ./cmd/latchkeyd ./cmd/latchkey
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(GO_LDFLAGS)' -o build/ ./cmd/latchkeyd ./cmd/latchkey
+
+include nss/build.mk
+modules: compilers $(NSS_OUT) ## the C modules
+
+compilers:
+	$(call need,$(COMPILERS))
 
 build/:
 	mkdir -p build
@@ -78,13 +91,6 @@ generated-current: tools
 	@for f in $$(cd build/generated && find . -name '*.go'); do \
 	  cmp -s "build/generated/$$f" "$$f" || { echo "$$f is not current: run make generate"; exit 1; }; done
 
-# The host gets compilers and debootstrap, nothing else; everything that runs
-# (Samba, sshd, the peers) lives in the lab's own base.
-COMPILERS := gcc libc6-dev
-CHECKERS := valgrind
-LABHOST := debootstrap
-need = @internal/tools/need.sh $(1)
-
 unit: build/tools/gotestsum ## tests that need no root and no network (under 3 min)
 	$(GOSUM) -run '$(TEST)' ./...
 
@@ -92,8 +98,11 @@ unit: build/tools/gotestsum ## tests that need no root and no network (under 3 m
 # two cores are the lab's. The binary of latchkey under test is build/root's.
 LABTEST = $(GO) list -tags lab -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./...
 
-test: lint unit modules-test lab-test ## every test there is, as root, from a bare machine (under 45 min)
+test: checkers lint unit lab-test ## every test there is, as root, from a bare machine (under 45 min)
 	@echo "make test: all suites passed"
+
+checkers: compilers
+	$(call need,$(CHECKERS))
 
 lab-test: build/tools/gotestsum root base ## stories against a real Samba AD, sshd and glibc
 	$(GOSUM) -tags lab -p 1 -count=1 -timeout 40m -run '$(TEST)' $$(grep -rl --include='*_lab_test.go' '^//go:build lab' internal nss cmd | xargs -n1 dirname | sort -u | sed 's,^,./,')
@@ -124,6 +133,9 @@ demo-down: ## remove every trace of the demo
 	CGO_ENABLED=0 $(GO) build -o build/demo ./internal/demo
 	build/demo down
 
+pictures: demo ## the README's terminal recording, from the demo as it runs now
+	build/demo picture
+
 bench: root base ## the figures of docs/benchmarks.md, beside the peers, in one run
 	CGO_ENABLED=0 $(GO) build -o build/latchkey-bench ./internal/bench
 	build/latchkey-bench
@@ -134,5 +146,5 @@ clean: ## build/
 clean-lab: ## the cached Debian and domains of the lab
 	rm -rf $${LATCHKEY_LAB_CACHE:-/var/cache/latchkey-lab}
 
-.PHONY: help build daemon modules modules-test docs-gen tools generate generated-current lint unit test lab-test nightly \
-	labctl base root install demo demo-down bench packages clean clean-lab
+.PHONY: help build daemon modules compilers docs-gen tools generate generated-current lint unit test lab-test nightly \
+	checkers labctl base root install demo demo-down pictures bench packages clean clean-lab

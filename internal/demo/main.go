@@ -2,7 +2,8 @@
 
 // Command demo shows latchkey at work: a real domain with a hundred people, a
 // NAS that joins it, and what an administrator sees. It leaves everything
-// running and says what to type. `demo down` removes every trace.
+// running and says what to type. `demo down` removes every trace, and `demo
+// picture` renders what the tour printed for the README.
 //
 // It is what `make demo` runs; it never ships.
 package main
@@ -34,8 +35,10 @@ func main() {
 		err = demo(ctx)
 	case "down":
 		err = down()
+	case "picture":
+		err = picture("build/demo.txt", "docs/demo.svg")
 	default:
-		fmt.Fprintln(os.Stderr, "usage: demo [down]")
+		fmt.Fprintln(os.Stderr, "usage: demo [down|picture]")
 		os.Exit(2)
 	}
 	if err != nil {
