@@ -32,8 +32,7 @@ func Set(file, folder, key, value string) (*Loaded, error) {
 	op := "set " + key
 	k, ok := Lookup(key)
 	if !ok {
-		text := didYouMean(fmt.Sprintf("there is no key %q", key), nearest(key, keyNames()))
-		return nil, &fault.Error{Kind: fault.Malformed, Err: errors.New(text), Remedy: "`latchkey config show` lists every key"}
+		return nil, Unknown(key)
 	}
 	before, err := Load(file, folder)
 	if err != nil {
@@ -60,6 +59,13 @@ func Set(file, folder, key, value string) (*Loaded, error) {
 		return nil, fault.Wrap(fault.Internal, op, err)
 	}
 	return before.replace(file, folder, key, text)
+}
+
+// Unknown says that there is no such key, and which was most likely meant:
+// fault.Malformed.
+func Unknown(key string) error {
+	text := didYouMean(fmt.Sprintf("there is no key %q", key), nearest(key, keyNames()))
+	return &fault.Error{Kind: fault.Malformed, Err: errors.New(text), Remedy: "`latchkey config show` lists every key"}
 }
 
 // replace writes the new SetFile where all files together still load.

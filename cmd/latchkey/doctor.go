@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey-nas/latchkey/internal/config"
+	"github.com/latchkey-nas/latchkey/internal/fault"
+	"github.com/latchkey-nas/latchkey/internal/grpcapi/client"
+	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
+)
+
+func (a *app) doctorCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "doctor",
+		Short: "Look for what is wrong, from the configuration to the domain controllers",
+		Long: `Look for what is wrong: the configuration, the daemon, its membership and mirror,
+nsswitch.conf, and then everything a join would look at: DNS, service records, each
+port of the domain controllers, the clock. One line each, with what to do.
+
+Exit status: 0 nothing that matters, 1 something, 5 the daemon is not running.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.doctor(cmd.Context()) },
+	}
+}
+
+// finding is one line of the doctor's.
+func (a *app) finding(id, title string, err error, detail string, warn bool) error {
+	s := &latchkeyv1.Step{Id: id, Title: title, State: latchkeyv1.Step_STATE_DONE, Detail: detail, Percent: -1}
+	if err != nil {
+		s.State, s.Detail, s.Remedy = latchkeyv1.Step_STATE_FAILED, brief(err), fault.Remedy(err)
+		if warn {
+			s.State = latchkeyv1.Step_STATE_WARNING
+		}
+	}
+	return a.step(s)
+}
+
+func (a *app) doctor(ctx context.Context) error {
+	_, err := config.Load(a.configFile, a.folder)
+	bad := err != nil
+	if err := a.finding("config", "Configuration", err, "nothing is wrong", false); err != nil {
+		return err
+	}
+	if err := a.finding("nsswitch", "nsswitch.conf names latchkey", checkSwitch(a.nsswitch), "", true); err != nil {
+		return err
+	}
+	conn, err := a.admin(ctx)
+	if err != nil {
+		if out := a.finding("daemon", "Daemon", err, "", false); out != nil {
+			return out
+		}
+		return quiet(a.status(err))
+	}
+	defer conn.Close()
+	st, err := a.doctorStatus(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if st.GetDomain() == "" {
+		return a.verdict(true)
+	}
+	stream, err := conn.Admin.Join(ctx, &latchkeyv1.JoinRequest{Domain: st.GetDomain(), CheckOnly: true})
+	if err != nil {
+		return err
+	}
+	err = receive(stream, func(r *latchkeyv1.JoinResponse) error { return a.step(r.GetStep()) })
+	a.clearLine()
+	if client.NotReachable(err) {
+		return err
+	}
+	return a.verdict(bad || err != nil || !usable(st.GetHealth()))
+}
+
+// doctorStatus shows what the daemon says about itself.
+func (a *app) doctorStatus(ctx context.Context, conn *client.Conn) (*latchkeyv1.Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	st, err := conn.Admin.GetStatus(ctx, &latchkeyv1.GetStatusRequest{})
+	if err != nil {
+		return nil, err
+	}
+	if err := a.finding("daemon", "Daemon", nil, "version "+st.GetVersion()+", "+word(st.GetHealth()), false); err != nil {
+		return nil, err
+	}
+	for _, p := range st.GetProblems() {
+		problem := &fault.Error{Op: p.GetSummary(), Remedy: p.GetRemedy()}
+		if err := a.finding(p.GetId(), "Daemon", problem, "", true); err != nil {
+			return nil, err
+		}
+	}
+	if st.GetDomain() == "" {
+		problem := fault.WithRemedy(fault.New(fault.NotFound, "this machine is in no domain"), "latchkey join DOMAIN --user NAME")
+		return st, a.finding("member", "Membership", problem, "", false)
+	}
+	return st, nil
+}
+
+func (a *app) verdict(bad bool) error {
+	if bad {
+		return quiet(exitFailed)
+	}
+	return nil
+}
+
+// checkSwitch looks whether programs ask latchkey for names (nsswitch.conf(5)).
+func checkSwitch(path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return fault.Wrap(fault.NotFound, "read "+path, err)
+	}
+	missing := []string{}
+	for _, db := range []string{"passwd", "group"} {
+		found := false
+		for line := range strings.Lines(string(text)) {
+			line, _, _ = strings.Cut(line, "#")
+			name, services, ok := strings.Cut(line, ":")
+			if ok && strings.TrimSpace(name) == db {
+				for _, s := range strings.Fields(services) {
+					found = found || s == "latchkey"
+				}
+			}
+		}
+		if !found {
+			missing = append(missing, db)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return fault.WithRemedy(fault.Errorf(fault.NotFound, "the line of %s does not", strings.Join(missing, " and of ")),
+		"ls, id and sshd show no domain users; write \"passwd: files latchkey\" and \"group: files latchkey\"")
+}
