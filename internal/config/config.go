@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/identity"
+	"github.com/latchkey-nas/latchkey/internal/idmap"
+	"github.com/latchkey-nas/latchkey/internal/peer"
 )
 
 // Where the files are, unless told otherwise.
@@ -81,9 +83,31 @@ type Directory struct {
 // IDMap says how SIDs become numbers.
 type IDMap struct {
 	Method string
-	Base   int64
+	Base   int64 // 0, as in the other fields: the method's own
 	Size   int64
+	Slice  int64
+	First  int64
 }
+
+// Map returns the arithmetic for the accounts of a domain.
+func (m IDMap) Map(domain identity.SID) (*idmap.Map, error) {
+	return idmap.New(idmap.Config{Method: idmap.Method(m.Method), Base: uint32(m.Base), Size: uint32(m.Size),
+		Slice: uint32(m.Slice), First: uint32(m.First)}, domain)
+}
+
+// Range returns the first and the last number that the arithmetic may give.
+// The configuration must have passed its checks.
+func (m IDMap) Range() (low, high uint32, err error) {
+	full, err := m.Map(anyDomain)
+	if err != nil {
+		return 0, 0, err
+	}
+	c := full.Config()
+	return c.Base, c.Base + c.Size - 1, nil
+}
+
+// anyDomain stands for a domain where only the range matters.
+var anyDomain = identity.MustParseSID("S-1-5-21-1-2-3")
 
 // Names says which bare names are refused on top of the shipped list.
 type Names struct {
@@ -133,13 +157,15 @@ type Log struct {
 // Limits keeps one caller from starving the others.
 type Limits struct {
 	ConnectionsPerUID int64
+	CallsPerUID       int64
 	StreamsPerUID     int64
-	MessageBytes      int64
+	RequestBytes      int64
 	CallTimeout       time.Duration
 }
 
 // Default returns the configuration of a machine without any file.
 func Default() Config {
+	limits := peer.DefaultLimits()
 	return Config{
 		Version: Version,
 		Directory: Directory{
@@ -149,14 +175,20 @@ func Default() Config {
 			MaxDeletions:  10,
 			AnswerTimeout: 10 * time.Second,
 		},
-		IDMap: IDMap{Method: "rid", Base: 100000001, Size: 100000000},
+		IDMap: IDMap{Method: "rid"},
 		NSS: NSS{
 			Home:      "/home/%D/%u",
 			Shell:     "/bin/bash",
 			Gecos:     "%n",
 			Enumerate: true,
 		},
-		Log:    Log{Level: "info", Format: "text"},
-		Limits: Limits{ConnectionsPerUID: 256, StreamsPerUID: 64, MessageBytes: 4 << 20, CallTimeout: 30 * time.Second},
+		Log: Log{Level: "info", Format: "text"},
+		Limits: Limits{
+			ConnectionsPerUID: int64(limits.ConnectionsPerUID),
+			CallsPerUID:       int64(limits.CallsPerUID),
+			StreamsPerUID:     int64(limits.StreamsPerUID),
+			RequestBytes:      int64(limits.RequestBytes),
+			CallTimeout:       limits.CallTimeout,
+		},
 	}
 }

@@ -51,7 +51,7 @@ func TestMistakes(t *testing.T) {
 		{"locked nothing", "version = 1\n[locked]\nkeys = [\"idmpa\"]\n", `c:3: locked.keys "idmpa" is no key and no section; did you mean "idmap"?`},
 		{"authenticator", "version = 1\n[api]\nauthenticators = [\"uid:-1\"]\n", `c:3: api.authenticators "uid:-1" "-1" is no number from 0 to 4294967294`},
 		{"range past the end", "version = 1\n[idmap]\nbase = 4294960000\nsize = 100000\n",
-			`idmap.base 4294960000 and idmap.size 100000 end at 4295059999, after the last number there is (4294967294)`},
+			`[idmap] ids from 4294960000 to 4295059999: the range has to lie between 1000 and 4294967294`},
 		{"same key twice", "version = 1\n[log]\nlevel = \"info\"\nlevel = \"warn\"\n", `c:4: key level is already defined`},
 		{"no TOML", "version = 1\n[log\n", "c:2: "},
 	} {
@@ -198,7 +198,7 @@ func TestMerge(t *testing.T) {
 	if l.Log.Level != "error" || l.Directory.SyncInterval != 20*time.Second || len(l.Directory.DNS) != 1 || l.Directory.DNS[0].String() != "10.0.0.9:53" {
 		t.Errorf("merged: got %+v", l.Config)
 	}
-	if l.NSS.Shell != "/bin/bash" || l.IDMap.Base != 100000001 || l.IDMap.Method != "sssd" {
+	if l.NSS.Shell != "/bin/bash" || l.IDMap.Base != 0 || l.IDMap.Method != "sssd" {
 		t.Errorf("locked keys: got shell %s, base %d, method %s", l.NSS.Shell, l.IDMap.Base, l.IDMap.Method)
 	}
 	if len(l.Warnings) != 2 || l.Warnings[0].Line != 4 || l.Warnings[1].Line != 6 {

@@ -41,6 +41,7 @@ type Key struct {
 	check func(string) error // of a string, or of each string of a list
 	field func(*Config) any  // a pointer to where the value lives
 	items []itemKey          // of a list of tables: the keys of one table
+	zero  bool               // a number may be 0 as well
 }
 
 // itemKey is one key of a table in a list of tables.
@@ -122,12 +123,18 @@ func makeTable() []Key {
 		{Name: "idmap.method", Doc: "rid: base + RID, the numbers TrueNAS and winbind's idmap_rid give. sssd: the slices of SSSD. autorid: those of winbind's autorid, first range.",
 			Words: []string{"rid", "sssd", "autorid"}, Effect: NewRows,
 			field: func(c *Config) any { return &c.IDMap.Method }},
-		{Name: "idmap.base", Doc: "The first number of the range.",
-			Min: 1000, Max: 1<<32 - 2, Effect: NewRows,
+		{Name: "idmap.base", Doc: "The first number of the range. 0 is the method's own: 100000001 for rid, 200000 for sssd, 100000 for autorid. Numbers that were given before a change stay, and are not published while they lie outside of the range.",
+			Min: 1000, Max: 1<<32 - 2, zero: true, Effect: NewRows,
 			field: func(c *Config) any { return &c.IDMap.Base }},
-		{Name: "idmap.size", Doc: "How many numbers the range has. 61184 to 65519, 65534 and 65535 are never given.",
-			Min: 10000, Max: 1<<32 - 1001, Effect: NewRows,
+		{Name: "idmap.size", Doc: "How many numbers the range has. 0 is the method's own: 100000000 for rid and autorid, 2000000000 for sssd. 61184 to 65519, 65534 and 65535 are never given.",
+			Min: 10000, Max: 1<<32 - 1001, zero: true, Effect: NewRows,
 			field: func(c *Config) any { return &c.IDMap.Size }},
+		{Name: "idmap.slice", Doc: "How many numbers a slice of the range has. 0 is the method's own: 200000 for sssd, 100000 for autorid, a hundredth of the range for rid.",
+			Min: 1000, Max: 1<<32 - 1001, zero: true, Effect: NewRows,
+			field: func(c *Config) any { return &c.IDMap.Slice }},
+		{Name: "idmap.first", Doc: "autorid only: the slice that winbind gave the domain. It counts from 0, and its own well-known SIDs may have taken the first one or two.",
+			Min: 0, Max: 1 << 20, Effect: NewRows,
+			field: func(c *Config) any { return &c.IDMap.First }},
 
 		{Name: "names.reserved", Doc: "Names that no domain user or group may bear bare, on top of the shipped list (root, admin, wheel, docker and their like) and of the machine's own accounts. Such a row is published as DOMAIN\\name.",
 			Example: `["backup-operator", "nasadmin"]`, check: checkName,
@@ -179,14 +186,16 @@ func makeTable() []Key {
 		{Name: "log.format", Doc: "text for people, json for programs.", Words: []string{"text", "json"}, Effect: NextRun,
 			field: func(c *Config) any { return &c.Log.Format }},
 
-		{Name: "limits.connections_per_uid", Doc: "Connections that one local uid may hold open on one socket.",
-			Min: 4, Max: 100000, field: func(c *Config) any { return &c.Limits.ConnectionsPerUID }},
+		{Name: "limits.connections_per_uid", Doc: "Connections that one local uid may hold open on one socket; root may hold eight times as many, of this and of the two below.",
+			Min: 4, Max: 100000, Effect: NextRun, field: func(c *Config) any { return &c.Limits.ConnectionsPerUID }},
+		{Name: "limits.calls_per_uid", Doc: "Calls that one local uid may have under way on one socket.",
+			Min: 4, Max: 100000, Effect: NextRun, field: func(c *Config) any { return &c.Limits.CallsPerUID }},
 		{Name: "limits.streams_per_uid", Doc: "Streams (watches) that one local uid may hold open.",
-			Min: 1, Max: 10000, field: func(c *Config) any { return &c.Limits.StreamsPerUID }},
-		{Name: "limits.message_bytes", Doc: "The longest message that is read, in bytes.",
-			Min: 64 << 10, Max: 64 << 20, Effect: NextRun, field: func(c *Config) any { return &c.Limits.MessageBytes }},
-		{Name: "limits.call_timeout", Doc: "How long a lookup may take when the caller sets no deadline of its own.",
-			Min: int64(time.Second), Max: int64(10 * time.Minute), field: func(c *Config) any { return &c.Limits.CallTimeout }},
+			Min: 1, Max: 10000, Effect: NextRun, field: func(c *Config) any { return &c.Limits.StreamsPerUID }},
+		{Name: "limits.request_bytes", Doc: "The longest request that is read, in bytes.",
+			Min: 16 << 10, Max: 16 << 20, Effect: NextRun, field: func(c *Config) any { return &c.Limits.RequestBytes }},
+		{Name: "limits.call_timeout", Doc: "The longest that a lookup may take.",
+			Min: int64(time.Second), Max: int64(10 * time.Minute), Effect: NextRun, field: func(c *Config) any { return &c.Limits.CallTimeout }},
 
 		{Name: "locked.keys", Doc: "Keys, or whole sections, that are refused anywhere but here.", Example: `["idmap", "nss.shell"]`,
 			check: checkLockable, field: func(c *Config) any { return &c.Locked }},

@@ -153,9 +153,8 @@ func (l *Loaded) merge(s *source, main bool) Mistakes {
 
 // together checks what one key alone cannot tell.
 func (l *Loaded) together() Mistakes {
-	if end := l.IDMap.Base + l.IDMap.Size - 1; end > 1<<32-2 {
-		return Mistakes{{Key: "idmap.size", Text: fmt.Sprintf(
-			"idmap.base %d and idmap.size %d end at %d, after the last number there is (4294967294)", l.IDMap.Base, l.IDMap.Size, end)}}
+	if _, err := l.IDMap.Map(anyDomain); err != nil {
+		return Mistakes{{Key: "idmap", Text: "[idmap] " + err.Error()}}
 	}
 	return nil
 }

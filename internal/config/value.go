@@ -26,7 +26,7 @@ func (k Key) assign(c *Config, value any) error {
 		if !ok {
 			return errors.New("wants a number " + k.limits())
 		}
-		if n < k.Min || n > k.Max {
+		if (n < k.Min || n > k.Max) && (n != 0 || !k.zero) {
 			return fmt.Errorf("is %d; allowed is %s", n, k.limits())
 		}
 		*field = n
@@ -239,7 +239,11 @@ func (k Key) limits() string {
 	if k.Min == k.Max {
 		return strconv.FormatInt(k.Min, 10)
 	}
-	return fmt.Sprintf("from %d to %d", k.Min, k.Max)
+	text := fmt.Sprintf("from %d to %d", k.Min, k.Max)
+	if k.zero {
+		text = "0, or " + text
+	}
+	return text
 }
 
 // Allowed says what values the key takes, for people; empty where the words of
