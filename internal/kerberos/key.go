@@ -62,7 +62,7 @@ type KeyInfo struct {
 
 // maxIterations bounds the work that a KDC may ask of us before it has proved
 // anything; Active Directory always says 4096.
-const maxIterations = 1 << 20
+const maxIterations = 1 << 16
 
 // MachineSalt is the salt that Active Directory gives a computer account
 // (MS-KILE 3.1.1.2): the realm, "host", and the account's DNS name built from
