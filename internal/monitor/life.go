@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/monitor/control"
@@ -67,11 +68,9 @@ func (m *Monitor) start() (*life, error) {
 
 	l := &life{cmd: cmd, conn: conn, heard: make(chan heard, 64), exited: make(chan struct{})}
 	started := make(chan error, 1)
-	go func() {
-		// This thread gives its privileges up before the fork. It is never
-		// unlocked, so it ends with this goroutine; and it has to live as long
-		// as the worker, whose parent it is to PR_SET_PDEATHSIG.
-		runtime.LockOSThread()
+	go spareThread(func() {
+		// This thread gives its privileges up before the fork. It has to live
+		// as long as the worker, whose parent it is to PR_SET_PDEATHSIG.
 		err := hardenThread()
 		if err == nil {
 			err = cmd.Start()
@@ -81,7 +80,7 @@ func (m *Monitor) start() (*life, error) {
 			_ = cmd.Wait() // the outcome is in ProcessState
 			close(l.exited)
 		}
-	}()
+	})
 	err = <-started
 	handedOver()
 	if err != nil {
@@ -94,6 +93,23 @@ func (m *Monitor) start() (*life, error) {
 		m.log.Debug("the worker was gone before its welcome", "error", err)
 	}
 	return l, nil
+}
+
+// spareThread runs fn on a thread that ends with it. It is never the first
+// thread of the process, which cannot end and is what /proc shows of us.
+func spareThread(fn func()) {
+	runtime.LockOSThread()
+	if unix.Gettid() != unix.Getpid() {
+		fn()
+		return // a goroutine that ends with its thread locked takes it along
+	}
+	done := make(chan struct{})
+	go func() { // cannot run on this thread while we hold it
+		defer close(done)
+		spareThread(fn)
+	}()
+	<-done
+	runtime.UnlockOSThread()
 }
 
 func programName() string {
@@ -191,7 +207,7 @@ func (m *Monitor) listen(l *life, h heard, requests chan<- heard, kill func(stri
 			m.notify(daemon.SdNotifyReady)
 			m.log.Info("the worker is ready", "pid", l.cmd.Process.Pid, "restarts", m.restarts)
 		}
-	case *control.Publish, *control.InstallKeys, *control.RemoveKeys, *control.Reconfigured:
+	case *control.Publish, *control.Withdraw, *control.InstallKeys, *control.RemoveKeys, *control.Reconfigured:
 		select {
 		case requests <- h:
 		default: // a sound worker waits for its answers

@@ -31,6 +31,8 @@ import (
 	"github.com/latchkey-nas/latchkey/internal/krb5conf"
 	"github.com/latchkey-nas/latchkey/internal/monitor/control"
 	"github.com/latchkey-nas/latchkey/internal/peer"
+	"github.com/latchkey-nas/latchkey/internal/publish/install"
+	"github.com/latchkey-nas/latchkey/internal/snapshot"
 )
 
 // stopTime is how long a worker may take to end in good order. The daemon as a
@@ -42,8 +44,10 @@ type Publisher interface {
 	// Install publishes the snapshot in the file, which is a sealed memfd. It
 	// believes nothing in it.
 	Install(ctx context.Context, snapshot *os.File) error
-	// Configure says which ids a snapshot may hold from now on.
-	Configure(config.IDMap)
+	// Withdraw takes the published snapshot away.
+	Withdraw() error
+	// SetRanges says which ids a snapshot may hold from now on.
+	SetRanges([]snapshot.Range)
 }
 
 // HostKeys puts root's copy of the host keys into place; krb5conf.Files does.
@@ -56,10 +60,11 @@ type HostKeys interface {
 type Options struct {
 	ConfigFile   string
 	ConfigFolder string
-	Publisher    Publisher // nil: a worker that asks is refused
-	HostKeys     HostKeys  // nil: likewise
 	Log          *slog.Logger
 	Level        *slog.LevelVar // set from the configuration; nil: left alone
+
+	publisher Publisher
+	hostKeys  HostKeys
 }
 
 // Monitor watches one worker. Make it with New, then Run it once.
@@ -71,8 +76,6 @@ type Monitor struct {
 	restarts  uint32
 	lastEnd   string
 	config    atomic.Pointer[config.Loaded]
-	ready     bool
-
 	program   string // the worker's executable
 	arguments []string
 	identity  *syscall.Credential // nil: as ourselves, in tests
@@ -101,10 +104,15 @@ func New(opt Options) (*Monitor, error) {
 	if err := prepareDirectories(ids); err != nil {
 		return nil, err
 	}
-	listeners, err := openListeners(ids)
+	names, err := install.Open(install.Options{Dir: config.SnapshotDir, Ranges: ranges(cfg), Log: opt.Log})
 	if err != nil {
 		return nil, err
 	}
+	listeners, err := openListeners(ids)
+	if err != nil {
+		return nil, errors.Join(err, names.Close())
+	}
+	opt.publisher, opt.hostKeys = names, krb5conf.Files{}
 	m := newMonitor(opt, cfg, listeners)
 	m.identity = &syscall.Credential{Uid: ids.worker.uid, Gid: ids.worker.gid}
 	m.log.Info("latchkeyd is starting", "config", opt.ConfigFile)
@@ -236,9 +244,18 @@ func (m *Monitor) adopt(cfg *config.Loaded) {
 	if m.opt.Level != nil {
 		m.opt.Level.Set(journal.Level(cfg.Log.Level))
 	}
-	if m.opt.Publisher != nil {
-		m.opt.Publisher.Configure(cfg.IDMap)
+	if m.opt.publisher != nil {
+		m.opt.publisher.SetRanges(ranges(cfg))
 	}
+}
+
+// ranges are the ids that a configuration allows.
+func ranges(cfg *config.Loaded) []snapshot.Range {
+	low, high, err := cfg.IDMap.Range()
+	if err != nil { // it was checked when it was loaded
+		return nil
+	}
+	return []snapshot.Range{{Low: low, High: high}}
 }
 
 // notify tells systemd, where it listens (sd_notify(3)).

@@ -30,6 +30,7 @@ import (
 	"github.com/latchkey-nas/latchkey/internal/monitor/control"
 	"github.com/latchkey-nas/latchkey/internal/peer"
 	"github.com/latchkey-nas/latchkey/internal/secret"
+	"github.com/latchkey-nas/latchkey/internal/snapshot"
 )
 
 // The test binary is its own worker: "test-worker MODE --config FILE --control N".
@@ -124,7 +125,10 @@ func ask(ctx context.Context, client *control.Client) error {
 	if err := client.Call(ctx, &control.RemoveKeys{Host: host}, nil); err != nil {
 		return fmt.Errorf("remove keys: %w", err)
 	}
-	return client.Call(ctx, &control.Reconfigured{}, nil)
+	if err := client.Call(ctx, &control.Reconfigured{}, nil); err != nil {
+		return fmt.Errorf("reconfigured: %w", err)
+	}
+	return client.Call(ctx, &control.Withdraw{}, nil)
 }
 
 // doer records what the monitor did.
@@ -151,7 +155,8 @@ func (d *doer) Install(_ context.Context, f *os.File) error {
 	d.note("publish %s", b)
 	return err
 }
-func (d *doer) Configure(c config.IDMap) { d.note("configure %s", c.Method) }
+func (d *doer) Withdraw() error              { d.note("withdraw"); return nil }
+func (d *doer) SetRanges(r []snapshot.Range) { d.note("range %d", r[0].Low) }
 func (d *doer) InstallHostKeys(k krb5conf.HostKeys) error {
 	d.note("install %s %s", k.Account, k.Keytab.Reveal())
 	return fault.New(fault.Conflict, "something is there already")
@@ -208,7 +213,7 @@ func run(t *testing.T, mode string, adjust func(*Monitor)) *running {
 	}
 	level := &slog.LevelVar{}
 	log := slog.New(journal.New(r.log, level, "text", true))
-	r.Monitor = newMonitor(Options{ConfigFile: r.file, Publisher: r.doer, HostKeys: r.doer, Log: log, Level: level}, cfg, peer.Listeners{peer.API: {ln}})
+	r.Monitor = newMonitor(Options{ConfigFile: r.file, publisher: r.doer, hostKeys: r.doer, Log: log, Level: level}, cfg, peer.Listeners{peer.API: {ln}})
 	r.program = os.Args[0]
 	if r.program, err = filepath.Abs(r.program); err != nil {
 		t.Fatal(err)
@@ -359,7 +364,7 @@ func TestReload(t *testing.T) {
 	}
 	hup()
 	r.waitFor("the worker is told", func() bool { return r.call().reloads == 1 })
-	if got := r.doer.all(); !slices.Equal(got, []string{"configure rid", "configure sssd"}) {
+	if got := r.doer.all(); !slices.Equal(got, []string{"range 100000001", "range 200000"}) {
 		t.Errorf("got %q", got)
 	}
 	if err := os.WriteFile(r.file, []byte("version = 1\n[idmpa]\nmethod = \"autorid\"\n"), 0o644); err != nil {
@@ -381,7 +386,7 @@ func TestRequests(t *testing.T) {
 		t.Errorf("the worker did not get what it asked for: %+v", a)
 	}
 	r.waitFor("ready", func() bool { return strings.Contains(r.log.String(), "the worker is ready") })
-	want := []string{"configure rid", "publish who is who", "install A$ keys", "remove A$", "configure rid"}
+	want := []string{"range 100000001", "publish who is who", "install A$ keys", "remove A$", "range 100000001", "withdraw"}
 	if got := r.doer.all(); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

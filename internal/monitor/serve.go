@@ -38,21 +38,14 @@ func (m *Monitor) serve(l *life, requests <-chan heard) {
 func (m *Monitor) do(ctx context.Context, h heard) error {
 	switch r := h.m.(type) {
 	case *control.Publish:
-		if m.opt.Publisher == nil {
-			return fault.New(fault.Denied, "this daemon publishes no names")
-		}
-		return m.opt.Publisher.Install(ctx, h.file)
+		return m.opt.publisher.Install(ctx, h.file)
+	case *control.Withdraw:
+		return m.opt.publisher.Withdraw()
 	case *control.InstallKeys:
 		defer r.Keytab.Wipe()
-		if m.opt.HostKeys == nil {
-			return fault.New(fault.Denied, "this daemon installs no host keys")
-		}
-		return m.opt.HostKeys.InstallHostKeys(krb5conf.HostKeys{Host: krb5conf.Host(r.Host), Keytab: r.Keytab})
+		return m.opt.hostKeys.InstallHostKeys(krb5conf.HostKeys{Host: krb5conf.Host(r.Host), Keytab: r.Keytab})
 	case *control.RemoveKeys:
-		if m.opt.HostKeys == nil {
-			return fault.New(fault.Denied, "this daemon installs no host keys")
-		}
-		return m.opt.HostKeys.RemoveHostKeys(krb5conf.Host(r.Host))
+		return m.opt.hostKeys.RemoveHostKeys(krb5conf.Host(r.Host))
 	case *control.Reconfigured:
 		return m.reconfigure()
 	}

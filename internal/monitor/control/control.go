@@ -51,12 +51,13 @@ const (
 	verbInstallKeys
 	verbRemoveKeys
 	verbReconfigured
+	verbWithdraw
 )
 
 // String names the verb for logs.
 func (v Verb) String() string {
 	names := [...]string{"", "welcome", "reload", "stop", "answer", "heartbeat", "ready",
-		"publish-snapshot", "install-host-keys", "remove-host-keys", "reconfigured"}
+		"publish-snapshot", "install-host-keys", "remove-host-keys", "reconfigured", "withdraw-snapshot"}
 	if v == 0 || int(v) >= len(names) {
 		return fmt.Sprintf("verb %d", uint8(v))
 	}
@@ -110,6 +111,9 @@ type (
 	// Reconfigured says that conf.d has changed. It is answered, when the
 	// monitor has read the configuration again.
 	Reconfigured struct{}
+	// Withdraw asks for the published snapshot to go: the machine is in no
+	// domain any more. It is answered.
+	Withdraw struct{}
 )
 
 // Host names the machine whose keys are meant.
@@ -130,6 +134,7 @@ func (*Publish) Verb() Verb      { return verbPublish }
 func (*InstallKeys) Verb() Verb  { return verbInstallKeys }
 func (*RemoveKeys) Verb() Verb   { return verbRemoveKeys }
 func (*Reconfigured) Verb() Verb { return verbReconfigured }
+func (*Withdraw) Verb() Verb     { return verbWithdraw }
 
 // blank returns an empty message of the kind, nil for one that is not listed.
 func blank(v Verb) Message {
@@ -154,6 +159,8 @@ func blank(v Verb) Message {
 		return &RemoveKeys{}
 	case verbReconfigured:
 		return &Reconfigured{}
+	case verbWithdraw:
+		return &Withdraw{}
 	}
 	return nil
 }
@@ -265,6 +272,8 @@ func (*Publish) append(b []byte) []byte      { return b }
 func (*Publish) read(*reader)                {}
 func (*Reconfigured) append(b []byte) []byte { return b }
 func (*Reconfigured) read(*reader)           {}
+func (*Withdraw) append(b []byte) []byte     { return b }
+func (*Withdraw) read(*reader)               {}
 
 // reader takes fields off the front. After the first thing that is not there,
 // or not as it should be, everything it returns is empty and bad is set.
