@@ -37,7 +37,7 @@ LABHOST := debootstrap
 need = @internal/tools/need.sh $(1)
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile packaging/install.mk
 
 ## --- build ---
 
@@ -54,6 +54,8 @@ compilers:
 
 build/:
 	mkdir -p build
+
+include packaging/install.mk
 
 ## --- tools ---
 

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# What goes where on Debian. Included by the Makefile at the top, from where the
+# paths count. DESTDIR and PREFIX as usual; /etc, /lib/systemd and the multiarch
+# directory of the C library do not follow PREFIX, since their readers look
+# nowhere else.
+
+MULTIARCH = $(shell $(CC) -print-multiarch)
+NSSDIR = $(DESTDIR)/usr/lib/$(MULTIARCH)
+UNITDIR = $(DESTDIR)/lib/systemd/system
+INSTALL_BIN = install -D -m 0755
+INSTALL_FILE = install -D -m 0644
+
+install: build ## into DESTDIR and PREFIX; makes the system accounts when DESTDIR is empty
+	$(INSTALL_BIN) build/latchkeyd $(DESTDIR)$(PREFIX)/sbin/latchkeyd
+	$(INSTALL_BIN) build/latchkey $(DESTDIR)$(PREFIX)/bin/latchkey
+	$(INSTALL_FILE) build/libnss_latchkey.so.2 $(NSSDIR)/libnss_latchkey.so.2
+	for unit in packaging/systemd/*; do $(INSTALL_FILE) $$unit $(UNITDIR)/$$(basename $$unit); done
+	$(INSTALL_FILE) packaging/sysusers.conf $(DESTDIR)/usr/lib/sysusers.d/latchkey.conf
+	$(INSTALL_FILE) packaging/tmpfiles.conf $(DESTDIR)/usr/lib/tmpfiles.d/latchkey.conf
+	install -d -m 0755 $(DESTDIR)/etc/latchkey
+	$(INSTALL_FILE) build/latchkey.toml.example $(DESTDIR)$(PREFIX)/share/doc/latchkey/examples/latchkey.toml
+	$(INSTALL_FILE) LICENSE $(DESTDIR)$(PREFIX)/share/doc/latchkey/copyright
+	for page in build/man/*; do $(INSTALL_FILE) $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$$(basename $$page); done
+	mkdir -p $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	build/latchkey completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/latchkey
+	[ -n "$(DESTDIR)" ] || packaging/accounts.sh
+	[ -n "$(DESTDIR)" ] || ldconfig
+
+packages: root ## the Debian package into build/
+	packaging/deb/build.sh $(CURDIR)/build/root $(VERSION) build
