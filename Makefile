@@ -49,6 +49,11 @@ daemon: | build/ ## latchkeyd and latchkey
 include nss/build.mk
 modules: compilers $(NSS_OUT) ## the C modules
 
+docs-gen: | build/ ## man pages and the example config, from the program's own tables
+	rm -rf build/man
+	CGO_ENABLED=0 $(GO) run -tags docs ./cmd/latchkey build
+	cp packaging/man/* build/man/
+
 compilers:
 	$(call need,$(COMPILERS))
 
@@ -148,5 +153,5 @@ clean: ## build/
 clean-lab: ## the cached Debian and domains of the lab
 	rm -rf $${LATCHKEY_LAB_CACHE:-/var/cache/latchkey-lab}
 
-.PHONY: help build daemon modules compilers docs-gen tools generate generated-current lint unit test lab-test nightly \
+.PHONY: docs-gen help build daemon modules compilers docs-gen tools generate generated-current lint unit test lab-test nightly \
 	checkers labctl base root install demo demo-down pictures bench packages clean clean-lab

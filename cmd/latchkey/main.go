@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build !docs
+
 // Command latchkey is the command line of the daemon latchkeyd: who is who, how
 // the machine stands in its domain, and what an administrator does about it.
 //
