@@ -18,7 +18,6 @@ const (
 type DC struct {
 	*Machine
 	options DomainOptions
-	skew    time.Duration
 }
 
 // programs of a running Samba AD DC, as Machine.Signal takes them.
@@ -73,21 +72,26 @@ func (l *Lab) plug(m *Machine) error {
 
 // Start starts Samba and waits until every service answers.
 func (d *DC) Start(ctx context.Context) error {
-	command := d.Command("samba", "--foreground", "--no-process-group", "--debug-stdout", "--debuglevel=1")
+	command := d.Command("sh", "-c", clock+"exec samba --foreground --no-process-group --debug-stdout --debuglevel=1")
 	command.Log, command.Detach = "/var/log/samba.log", true
-	command.Env = d.clockEnv()
 	process, err := command.Start(ctx)
 	if err != nil {
 		return err
 	}
-	process.release()
 	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()
+	over := make(chan struct{})
+	go func() {
+		process.Wait()
+		cancel() // no port will answer any more
+		close(over)
+	}()
+	defer func() {
+		process.conn.Close()
+		<-over
+	}()
 	for _, port := range dcPorts {
 		err := poll(ctx, 30*time.Millisecond, "port "+port+" of "+d.Name()+" does not answer", func() error {
-			if count, err := d.Signal(ctx, 0, "samba"); err == nil && count == 0 {
-				cancel()
-			}
 			conn, err := d.Dial(ctx, "tcp", d.IP()+":"+port)
 			if err == nil {
 				conn.Close()

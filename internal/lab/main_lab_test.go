@@ -72,3 +72,5 @@ func must(t *testing.T, m *Machine, args ...string) string {
 	}
 	return out
 }
+
+func itoa(n uint32) string { return fmt.Sprint(n) }

@@ -52,21 +52,26 @@ func (m *Machine) nft(ctx context.Context, rules string) error {
 }
 
 // Skew sets the DC's clock off by d, 0 to have it right again, and restarts
-// Samba. The database and other programs of the DC keep the right time.
+// Samba. The database and other programs of the DC keep the right time: the
+// kernel's clock is everybody's and time namespaces do not cover it, so
+// libfaketime tells Samba another one. Its KDC believes it, LDAP's rootDSE does
+// not.
 func (d *DC) Skew(ctx context.Context, by time.Duration) error {
-	d.skew = by
+	var err error
+	if by == 0 {
+		_, err = d.Output(ctx, "rm", "-f", fakeClock)
+	} else {
+		// Only a file will do: Samba writes over its environment.
+		err = d.WriteFile(ctx, fakeClock, fmt.Appendf(nil, "%+ds\n", int(by.Seconds())), 0o644)
+	}
+	if err != nil {
+		return err
+	}
 	return d.Restart(ctx)
 }
 
-// clockEnv makes libfaketime tell Samba another time. The kernel's clock is
-// everybody's, and time namespaces do not cover it.
-func (d *DC) clockEnv() []string {
-	if d.skew == 0 {
-		return nil
-	}
-	return []string{
-		"LD_PRELOAD=/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
-		fmt.Sprintf("FAKETIME=%+ds", int(d.skew.Seconds())),
-		"FAKETIME_DONT_FAKE_MONOTONIC=1", "FAKETIME_NO_CACHE=1",
-	}
-}
+// fakeClock is where libfaketime looks when nothing else is set.
+const fakeClock = "/etc/faketimerc"
+
+// clock is the shell command that makes what follows see the DC's clock.
+const clock = `[ ! -e ` + fakeClock + ` ] || export LD_PRELOAD='/usr/$LIB/faketime/libfaketime.so.1'; `

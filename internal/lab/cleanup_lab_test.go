@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build lab
+
+package lab
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// hostState is what a lab must not change: a text per item.
+func hostState(t *testing.T) map[string]string {
+	t.Helper()
+	state := map[string]string{}
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range interfaces {
+		addresses, _ := i.Addrs()
+		state["interface "+i.Name] = fmt.Sprint(addresses)
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		fields := strings.Fields(line)
+		state["mount "+fields[4]+" "+fields[0]] = line
+	}
+	// Ports that programs of a lab listen on; others may come and go.
+	for _, table := range []string{"tcp", "tcp6", "udp", "udp6"} {
+		data, err := os.ReadFile("/proc/self/net/" + table)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(data)) {
+			fields := strings.Fields(line)
+			var port int
+			if _, hex, ok := strings.Cut(fields[1], ":"); !ok {
+				continue
+			} else if _, err := fmt.Sscanf(hex, "%X", &port); err != nil || port > 1024 && port < 49152 && port/2 != 3268/2 || port > 49160 {
+				continue
+			}
+			if fields[3] == "0A" || strings.HasPrefix(table, "udp") {
+				state["port "+table+" "+fields[1]] = "open"
+			}
+		}
+	}
+	for _, pattern := range []string{
+		"/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow", "/etc/nsswitch.conf", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf",
+		"/etc/krb5*", "/etc/pam.conf", "/etc/pam.d/*", "/etc/samba", "/etc/sssd", "/etc/ssh/*", "/etc/systemd/system/*", "/etc/init.d/*",
+		"/run/netns/*", "/run/samba", "/var/lib/samba", "/etc/apt/sources.list*",
+	} {
+		found, _ := filepath.Glob(pattern)
+		for _, path := range found {
+			state["file "+path] = fileState(path)
+		}
+	}
+	name, _ := os.Hostname()
+	state["host name"] = name
+	return state
+}
+
+func fileState(path string) string {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err.Error()
+	}
+	text := fmt.Sprint(info.Mode(), info.ModTime().UnixNano())
+	if info.Mode()&fs.ModeType == 0 {
+		data, _ := os.ReadFile(path)
+		text += fmt.Sprintf(" %x", sha256.Sum256(data))
+	}
+	return text
+}
+
+// sameHost compares two states of the host.
+func sameHost(t *testing.T, when string, before, after map[string]string) {
+	t.Helper()
+	var keys []string
+	for key := range before {
+		keys = append(keys, key)
+	}
+	for key := range after {
+		if _, known := before[key]; !known {
+			keys = append(keys, key)
+		}
+	}
+	sort.Strings(keys)
+	for _, key := range keys {
+		if before[key] != after[key] {
+			t.Errorf("%s, %s changed on the host: from %q to %q", when, key, before[key], after[key])
+		}
+	}
+}
+
+func TestHostIsUnchanged(t *testing.T) {
+	before := hostState(t)
+	l, err := Up(t.Context(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Domain(t.Context(), DomainOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	box, err := l.Box(t.Context(), "nas1", BoxOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	must(t, box.Machine, "sh", "-c", "useradd carol; /usr/sbin/sshd; mount -t tmpfs tmpfs /mnt; echo x >>/etc/nsswitch.conf; hostname other; ip link add dummy0 type bridge; smbd -D; nmbd -D; true")
+	sameHost(t, "while a lab runs", before, hostState(t))
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	sameHost(t, "after the lab", before, hostState(t))
+	if _, err := os.Stat(filepath.Join(RunDir(), l.Name)); err == nil {
+		t.Errorf("the directory of the lab is still there")
+	}
+	for _, m := range []*Box{box} {
+		if m.isInit() {
+			t.Errorf("the init of %s is still there", m.Name())
+		}
+	}
+}
+
+func TestKilledOwnerLeavesNothing(t *testing.T) {
+	before := hostState(t)
+	name := fmt.Sprintf("killed%d", os.Getpid())
+	owner := exec.Command("/proc/self/exe")
+	owner.Env = append(os.Environ(), ownerEnv+"="+name)
+	output, err := owner.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := owner.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(output).ReadString('\n')
+	if line != "ready\n" {
+		owner.Process.Kill()
+		t.Fatalf("the owner says %q, %v", line, err)
+	}
+	reports, err := Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := slices.IndexFunc(reports, func(r Report) bool { return r.Name == name })
+	if at < 0 || len(reports[at].Machines) != 3 {
+		t.Fatalf("the lab of the owner is not in %+v", reports)
+	}
+	if swept, err := Sweep(t.Context()); err != nil || slices.Contains(swept, name) {
+		t.Fatalf("sweeping while it lives: %v, %v", swept, err)
+	}
+	if err := owner.Process.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	owner.Wait()
+	for _, info := range reports[at].Machines {
+		m := &Machine{info: machineInfo{PID: info.PID}}
+		err := poll(t.Context(), 5*time.Millisecond, "the init of "+info.Name+" ends", func() error {
+			if m.isInit() {
+				return fmt.Errorf("process %d is there", info.PID)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	sameHost(t, "after the owner was killed", before, hostState(t))
+	swept, err := Sweep(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(RunDir(), name)); err == nil {
+		t.Errorf("swept %v, but the directory of %s is there", swept, name)
+	}
+}
+
+func TestLabctl(t *testing.T) {
+	labctl := filepath.Join(t.TempDir(), "labctl")
+	if out, err := exec.Command("go", "build", "-o", labctl, "./labctl").CombinedOutput(); err != nil {
+		t.Fatalf("building labctl: %v\n%s", err, out)
+	}
+	name := fmt.Sprintf("ctl%d", os.Getpid())
+	run := func(want int, args ...string) string {
+		t.Helper()
+		command := exec.Command(labctl, append([]string{"--name", name}, args...)...)
+		var stdout, stderr strings.Builder
+		command.Stdout, command.Stderr, command.Stdin = &stdout, &stderr, strings.NewReader("typed\n")
+		command.Run()
+		if got := command.ProcessState.ExitCode(); got != want {
+			t.Fatalf("labctl %v: exit status %d, want %d\n%s%s", args, got, want, stdout.String(), stderr.String())
+		}
+		return stdout.String()
+	}
+	run(0, "up", "--users", "3")
+	t.Cleanup(func() { exec.Command(labctl, "--name", name, "down").Run() })
+	run(1, "up")
+	run(0, "box", "nas1", "--use-dns")
+	run(1, "box", "nas1")
+	if got, want := run(0, "run", "nas1", "sh", "-c", "hostname; cat"), "nas1\ntyped\n"; got != want {
+		t.Errorf("run: got %q, want %q", got, want)
+	}
+	run(42, "run", "nas1", "--", "sh", "-c", "exit 42")
+	if got := run(0, "dc", "samba-tool", "user", "list"); !strings.Contains(got, UserName(2)) {
+		t.Errorf("users on the DC: got %q", got)
+	}
+	program := filepath.Join(t.TempDir(), "program")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\necho sent $1 to $(hostname)\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := run(0, "run", "--send", "nas1", program, "it"), "sent it to nas1\n"; got != want {
+		t.Errorf("run --send: got %q, want %q", got, want)
+	}
+	var reports []Report
+	if err := json.Unmarshal([]byte(run(0, "status", "--json")), &reports); err != nil {
+		t.Fatal(err)
+	}
+	at := slices.IndexFunc(reports, func(r Report) bool { return r.Name == name })
+	if at < 0 || len(reports[at].Machines) != 3 || reports[at].Domain.Population.Users != 3 {
+		t.Errorf("status: got %+v", reports)
+	}
+	run(0, "stop-dc")
+	if got := run(255, "run", "nas1", "ldapsearch", "-x", "-H", "ldap://10.77.0.10"); got != "" {
+		t.Errorf("LDAP while the DC is stopped: got %q", got)
+	}
+	run(0, "start-dc")
+	run(0, "rm", "nas1")
+	run(1, "run", "nas1", "true")
+	run(0, "down")
+	run(1, "down")
+}
