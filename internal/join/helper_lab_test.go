@@ -193,15 +193,12 @@ func (f fileMemory) DeleteMachine(context.Context) error { return os.Remove(f.pa
 // nas starts a box that can join.
 func nas(t *testing.T, d *lab.Domain, name string, o lab.BoxOptions) *lab.Box {
 	t.Helper()
-	box := d.StartBox(t, name, o)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := box.CopyIn(t.Context(), self, boxHelper, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return box
+	o.Binds = append(o.Binds, lab.Bind{Host: self, Inside: boxHelper})
+	return d.StartBox(t, name, o)
 }
 
 // do runs one task in a box.

@@ -129,8 +129,11 @@ func (s Settings) relations(p *profile) (ours []relation, notes []string) {
 			k = "[" + k + "]"
 		}
 		// Several values of these keys are all read: nothing is overruled.
-		ours = append(ours, relation{section: "realms/" + s.Realm, key: "kdc", value: k},
-			relation{section: "realms/" + s.Realm, key: "kpasswd_server", value: k})
+		// master_kdc spares MIT's library two questions to a DNS that does not
+		// know the domain, 5 s each, and a second try of a wrong password.
+		for _, key := range []string{"kdc", "master_kdc", "kpasswd_server"} {
+			ours = append(ours, relation{section: "realms/" + s.Realm, key: key, value: k})
+		}
 	}
 	add("domain_realm", "."+s.Domain, s.Realm)
 	add("domain_realm", s.Domain, s.Realm)
