@@ -118,3 +118,11 @@ func refusedBare(name string) identity.Unpublished {
 	}
 	return ""
 }
+
+// LegalPrincipal reports whether a UPN, or account@domain, may find a row: it
+// has exactly the form user@suffix, and neither part has a character that no
+// name may have.
+func LegalPrincipal(name string) bool {
+	user, suffix, ok := strings.Cut(name, "@")
+	return ok && illegal(user) == "" && illegal(suffix) == "" && len(name) <= MaxName*2
+}

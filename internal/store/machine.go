@@ -6,6 +6,9 @@ import (
 	"context"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/secret"
 )
@@ -41,16 +44,145 @@ const (
 	PeopleHybrid    People = 2
 )
 
+var machineRecord = []byte("record")
+
 // Machine returns the record; fault.NotFound when the machine is in no domain.
 // The caller wipes the passwords when done.
-func (s *Store) Machine(ctx context.Context) (*Machine, error) { return nil, errUnbuilt }
+func (s *Store) Machine(ctx context.Context) (m *Machine, err error) {
+	err = s.View(ctx, func(v *View) error {
+		m, err = v.machine()
+		return err
+	})
+	return m, err
+}
+
+func (v *View) machine() (*Machine, error) {
+	b := v.tx.Bucket(bucketMachine).Get(machineRecord)
+	if b == nil {
+		return nil, fault.WithRemedy(fault.New(fault.NotFound, "this machine is in no domain"), "join one: `latchkey join DOMAIN --user NAME`")
+	}
+	return readMachine(b)
+}
 
 // PutMachine writes the record, durably, in one transaction.
-func (s *Store) PutMachine(ctx context.Context, m *Machine) error { return errUnbuilt }
+func (s *Store) PutMachine(ctx context.Context, m *Machine) error {
+	return s.Update(ctx, func(t *Tx) error { return t.putMachine(m) })
+}
 
 // UpdateMachine changes the record in one transaction; fn's error leaves it as
-// it was and is returned as it is. fault.NotFound when there is none.
-func (s *Store) UpdateMachine(ctx context.Context, fn func(*Machine) error) error { return errUnbuilt }
+// it was and is returned as it is. fault.NotFound when there is none. fn must
+// not keep the record, whose passwords are wiped afterwards.
+func (s *Store) UpdateMachine(ctx context.Context, fn func(*Machine) error) error {
+	return s.Update(ctx, func(t *Tx) error {
+		m, err := t.machine()
+		if err != nil {
+			return err
+		}
+		old := [2]secret.Bytes{m.Password, m.PreviousPassword}
+		defer func() {
+			old[0].Wipe()
+			old[1].Wipe()
+		}()
+		if err := fn(m); err != nil {
+			return err
+		}
+		return t.putMachine(m)
+	})
+}
 
-// DeleteMachine forgets the record. Rows and ids stay.
-func (s *Store) DeleteMachine(ctx context.Context) error { return errUnbuilt }
+// DeleteMachine forgets the record, secrets and all. Rows and ids stay.
+func (s *Store) DeleteMachine(ctx context.Context) error {
+	return s.Update(ctx, func(t *Tx) error {
+		b := t.tx.Bucket(bucketMachine).Get(machineRecord)
+		if b == nil {
+			return nil
+		}
+		return t.del(bucketMachine, machineRecord)
+	})
+}
+
+func (t *Tx) putMachine(m *Machine) error {
+	b := appendMachine(nil, m)
+	// bbolt keeps b until the commit has written it; the file keeps it anyway.
+	return t.put(bucketMachine, machineRecord, b)
+}
+
+// Fields of the machine's record: a protobuf message.
+const (
+	macDomain           protowire.Number = 1
+	macComputerAccount  protowire.Number = 2
+	macComputerDN       protowire.Number = 3
+	macComputerSID      protowire.Number = 4
+	macFQDN             protowire.Number = 5
+	macPassword         protowire.Number = 6
+	macPreviousPassword protowire.Number = 7
+	macKVNO             protowire.Number = 8
+	macKeyTime          protowire.Number = 9
+	macTenant           protowire.Number = 10
+	macPeople           protowire.Number = 11
+	macDC               protowire.Number = 12 // repeated
+	macDNS              protowire.Number = 13 // repeated
+	macJoined           protowire.Number = 14
+)
+
+func appendMachine(b []byte, m *Machine) []byte {
+	b = putBytes(b, macDomain, appendDomain(nil, m.Domain))
+	b = putText(b, macComputerAccount, m.ComputerAccount)
+	b = putText(b, macComputerDN, m.ComputerDN)
+	b = putSID(b, macComputerSID, m.ComputerSID)
+	b = putText(b, macFQDN, m.FQDN)
+	b = putBytes(b, macPassword, m.Password.Reveal())
+	b = putBytes(b, macPreviousPassword, m.PreviousPassword.Reveal())
+	b = putNum(b, macKVNO, uint64(m.KVNO))
+	b = putTime(b, macKeyTime, m.KeyTime)
+	b = putGUID(b, macTenant, m.Tenant)
+	b = putNum(b, macPeople, uint64(m.People))
+	for _, dc := range m.DomainControllers {
+		b = putText(b, macDC, dc)
+	}
+	for _, dns := range m.DNSServers {
+		b = putText(b, macDNS, dns)
+	}
+	return putTime(b, macJoined, m.Joined)
+}
+
+func readMachine(b []byte) (*Machine, error) {
+	var m Machine
+	var bad error
+	ok := eachField(b, func(num protowire.Number, n uint64, v []byte) {
+		switch num {
+		case macDomain:
+			m.Domain = readDomain(v)
+		case macComputerAccount:
+			m.ComputerAccount = string(v)
+		case macComputerDN:
+			m.ComputerDN = string(v)
+		case macComputerSID:
+			bad = asSID(&m.ComputerSID, string(v))
+		case macFQDN:
+			m.FQDN = string(v)
+		case macPassword:
+			m.Password = secret.Own(v).Clone()
+		case macPreviousPassword:
+			m.PreviousPassword = secret.Own(v).Clone()
+		case macKVNO:
+			m.KVNO = uint32(n)
+		case macKeyTime:
+			m.KeyTime = asTime(n)
+		case macTenant:
+			bad = asGUID(&m.Tenant, string(v))
+		case macPeople:
+			m.People = People(n)
+		case macDC:
+			m.DomainControllers = append(m.DomainControllers, string(v))
+		case macDNS:
+			m.DNSServers = append(m.DNSServers, string(v))
+		case macJoined:
+			m.Joined = asTime(n)
+		}
+	})
+	if !ok || bad != nil {
+		return nil, damagedFault(errRecord)
+	}
+	return &m, nil
+}
