@@ -19,11 +19,12 @@ type AptSource struct {
 }
 
 // ParseSourcesList reads the one-line format of sources.list(5). Lines that
-// are empty, comments or deb-src are left out. A line that is none of those
-// is an error that names its number.
+// are empty, comments, deb-src or of a CD are left out. A line that is none of
+// those is an error that names its number.
 func ParseSourcesList(text string) ([]AptSource, error) {
 	var found []AptSource
 	lines := bufio.NewScanner(strings.NewReader(text))
+	lines.Buffer(nil, 1<<20)
 	for number := 1; lines.Scan(); number++ {
 		line, _, _ := strings.Cut(lines.Text(), "#")
 		line = strings.TrimSpace(line)
@@ -56,6 +57,9 @@ func ParseSourcesList(text string) ([]AptSource, error) {
 				}
 				source.Options = append(source.Options, name+"="+value)
 			}
+		}
+		if strings.HasPrefix(rest, "cdrom:") {
+			continue
 		}
 		fields := strings.Fields(rest)
 		if len(fields) < 2 {
