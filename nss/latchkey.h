@@ -149,4 +149,5 @@ static inline uint32_t lk_load32(const unsigned char *p) {
 extern const char *lk_test_path;
 extern uid_t lk_test_owner;
 extern uint64_t lk_test_period_ms;
+void lk_test_look(void); /* the next lookup looks at the path */
 #endif

@@ -46,8 +46,10 @@ var forbidden = []struct{ from, to, why string }{
 	{"internal/monitor", "internal/store", "root does not open the database"},
 	{"internal/monitor", "google.golang.org/grpc", "root serves no door"},
 	{"internal/identity", "internal/store", "words know no memory"},
-	{"nss", "C", "cgo belongs to the tests of the C modules only"},
-	{"pam", "C", "cgo belongs to the tests of the C modules only"},
+	{"internal", "nss", "cgo belongs to the tests of the C modules only"},
+	{"internal", "pam", "cgo belongs to the tests of the C modules only"},
+	{"cmd", "nss", "cgo belongs to the tests of the C modules only"},
+	{"cmd", "pam", "cgo belongs to the tests of the C modules only"},
 }
 
 // soleImporters of a dependency.

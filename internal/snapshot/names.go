@@ -101,7 +101,8 @@ func Lower(name string) string { return strings.ToLower(name) }
 // own; the others exist for names beyond ASCII only. What is guaranteed: a name
 // is found in any mixture of cases when it is written in NFC, in NFD, or
 // exactly as given here. A mixture of composed and decomposed letters is found
-// only if it is the given spelling.
+// only if it is the given spelling, and a letter such as the final sigma, whose
+// upper case has another lower case, not by its upper case.
 func Keys(name string) []string { return appendKeys(nil, name) }
 
 func appendKeys(keys []string, name string) []string {
