@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+
+	"github.com/latchkey-nas/latchkey/internal/accounts"
+	"github.com/latchkey-nas/latchkey/internal/config"
+	"github.com/latchkey-nas/latchkey/internal/directory"
+	"github.com/latchkey-nas/latchkey/internal/fault"
+	"github.com/latchkey-nas/latchkey/internal/idmap"
+	"github.com/latchkey-nas/latchkey/internal/kerberos"
+	"github.com/latchkey-nas/latchkey/internal/mirror"
+	"github.com/latchkey-nas/latchkey/internal/publish"
+	"github.com/latchkey-nas/latchkey/internal/resolve"
+	"github.com/latchkey-nas/latchkey/internal/snapshot"
+	"github.com/latchkey-nas/latchkey/internal/store"
+)
+
+// member is what runs while the machine is in a domain.
+type member struct {
+	mirror  *mirror.Mirror
+	client  *directory.Client
+	session *kerberos.Session
+	cancel  context.CancelFunc
+	done    chan struct{}
+}
+
+// stop ends the mirror and its connections. Safe on nil.
+func (m *member) stop() {
+	if m == nil {
+		return
+	}
+	m.cancel()
+	<-m.done
+	_ = m.client.Close()
+	m.session.Close()
+}
+
+// begin takes up the membership that the store remembers; none is no error.
+func (d *Daemon) begin(ctx context.Context) error {
+	machine, err := d.store.Machine(ctx)
+	if fault.Is(err, fault.NotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer machine.Password.Wipe()
+	defer machine.PreviousPassword.Wipe()
+	if err := d.settle(ctx); err != nil {
+		return err
+	}
+	m, err := d.enter(ctx, machine)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if ctx.Err() != nil {
+		go m.stop()
+		return ctx.Err()
+	}
+	d.member = m
+	return nil
+}
+
+// enter starts the mirror of a domain.
+func (d *Daemon) enter(ctx context.Context, machine *store.Machine) (*member, error) {
+	c := d.settings.now().Directory
+	dns, dcs := servers(&c, machine)
+	locator, err := directory.NewLocator(directory.LocatorConfig{Domain: machine.Domain.DNS, DNS: dns, DCs: dcs})
+	if err != nil {
+		return nil, err
+	}
+	realm := machine.Domain.Realm
+	// The password in the store is the truth; the keytab is a copy of its keys
+	// for the programs that want one.
+	session := kerberos.NewSession(kerberos.NewClient(kerberos.Config{Realm: realm, Servers: locator}),
+		kerberos.Account(machine.ComputerAccount, realm), kerberos.Password(machine.Password))
+	client := directory.NewClient(directory.Config{Locator: locator, Credential: session})
+	ctx, cancel := context.WithCancel(ctx)
+	m := &member{client: client, session: session, cancel: cancel, done: make(chan struct{}),
+		mirror: mirror.New(mirror.Config{Store: d.store, Directory: mirror.LDAP(client), Interval: c.SyncInterval,
+			SweepInterval: c.SweepInterval, FullInterval: c.FullInterval, MaxDeletions: int(c.MaxDeletions), Log: d.log})}
+	go func() {
+		defer close(m.done)
+		if err := m.mirror.Run(ctx); err != nil && ctx.Err() == nil {
+			d.log.Error("the mirror has ended", "error", err)
+		}
+	}()
+	return m, nil
+}
+
+// servers are the DNS servers and domain controllers to ask: those of the
+// configuration, or else those that the join was told.
+func servers(c *config.Directory, machine *store.Machine) (dns []netip.AddrPort, dcs []string) {
+	dns, dcs = c.DNS, c.DomainControllers
+	if len(dcs) == 0 {
+		dcs = machine.DomainControllers
+	}
+	if len(dns) > 0 {
+		return dns, dcs
+	}
+	for _, s := range machine.DNSServers {
+		if a, err := netip.ParseAddrPort(s); err == nil {
+			dns = append(dns, a)
+		} else if a, err := netip.ParseAddr(s); err == nil {
+			dns = append(dns, netip.AddrPortFrom(a, 53))
+		}
+	}
+	return dns, dcs
+}
+
+// directoryDiffers says whether the mirror has to be started anew.
+func directoryDiffers(a, b *config.Directory) bool {
+	return !slices.Equal(a.DNS, b.DNS) || !slices.Equal(a.DomainControllers, b.DomainControllers) ||
+		a.SyncInterval != b.SyncInterval || a.SweepInterval != b.SweepInterval || a.FullInterval != b.FullInterval || a.MaxDeletions != b.MaxDeletions
+}
+
+// halt stops the mirror, where one runs.
+func (d *Daemon) halt() {
+	d.mu.Lock()
+	m := d.member
+	d.member = nil
+	d.mu.Unlock()
+	m.stop()
+}
+
+// restart starts the mirror anew, with what the store and the configuration
+// say now.
+func (d *Daemon) restart(ctx context.Context) error {
+	d.halt()
+	return d.begin(ctx)
+}
+
+// current returns the running membership, nil where there is none.
+func (d *Daemon) current() *member {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.member
+}
+
+// present gives the doors the domain for what they show.
+func (d *Daemon) present(ctx context.Context) {
+	p := resolve.Presentation{}
+	if machine, err := d.store.Machine(ctx); err == nil {
+		p.Domain = machine.Domain
+		machine.Password.Wipe()
+		machine.PreviousPassword.Wipe()
+		if d.publisher != nil {
+			p.Present = d.publisher.Present
+		}
+	}
+	d.resolver.SetPresentation(p)
+}
+
+// settle tells the store, the publisher and the doors by which rules rows are
+// named, numbered and shown: the configuration's, the machine's own accounts
+// and the domain.
+func (d *Daemon) settle(ctx context.Context) error {
+	machine, err := d.store.Machine(ctx)
+	if fault.Is(err, fault.NotFound) {
+		d.publisher.Settle(nil)
+		d.present(ctx)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	machine.Password.Wipe()
+	machine.PreviousPassword.Wipe()
+	c := d.settings.now()
+	ids, err := c.IDMap.Map(machine.Domain.SID)
+	if err != nil {
+		return fault.Wrap(fault.Unknown, "set up the ids", err)
+	}
+	d.mu.Lock()
+	local := d.local
+	d.mu.Unlock()
+	if err := d.store.SetPolicy(ctx, store.Policy{Domain: machine.Domain, IDs: ids, Local: local.Names(), LocalIDs: local.IDs(),
+		Reserved: idmap.Privileged(c.Names.Reserved...)}); err != nil {
+		return fault.Wrap(fault.Unknown, "name the rows by the new rules", err)
+	}
+	look, err := publish.NewPolicy(looks(&c.NSS))
+	if err != nil {
+		return fault.Wrap(fault.Unknown, "read [nss]", err)
+	}
+	full := ids.Config()
+	d.publisher.Settle(&publish.Settled{Domain: machine.Domain, Policy: look,
+		Ranges: []snapshot.Range{{Low: full.Base, High: full.Base + full.Size - 1}}})
+	d.present(ctx)
+	return nil
+}
+
+// looks is [nss] as the publisher has it.
+func looks(n *config.NSS) publish.Settings {
+	s := publish.Settings{Home: n.Home, Shell: n.Shell, Gecos: n.Gecos, Enumerate: n.Enumerate,
+		Users: publish.Filter(n.Users), Groups: publish.Filter(n.Groups)}
+	for _, o := range n.Overrides {
+		s.Overrides = append(s.Overrides, publish.Override(o))
+	}
+	return s
+}
+
+// accountsChanged makes a new set of local accounts count.
+func (d *Daemon) accountsChanged(ctx context.Context, set accounts.Set) {
+	d.mu.Lock()
+	same := d.local.Equal(set)
+	d.local = set
+	d.mu.Unlock()
+	if same {
+		return
+	}
+	d.policy.Set(d.members())
+	if d.store == nil {
+		return
+	}
+	if err := d.settle(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		d.log.Error("the names cannot be matched with the machine's own accounts", "error", err)
+	}
+}
