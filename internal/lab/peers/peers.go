@@ -112,7 +112,7 @@ func (p *Peer) start(ctx context.Context) error {
 // StartDaemon runs the peer's daemon and waits until it knows somebody.
 func (p *Peer) StartDaemon(ctx context.Context) error {
 	c := p.Command(p.daemon...)
-	c.Log = "/var/log/" + p.Service + ".out"
+	c.Log, c.Detach = "/var/log/"+p.Service+".out", true
 	if _, err := c.Start(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
@@ -131,21 +131,14 @@ func (p *Peer) StartDaemon(ctx context.Context) error {
 	}
 }
 
-// ForgetAndRestart stops the daemon, empties its caches and starts it: the
-// state of a box that was just booted for the first time.
-func (p *Peer) ForgetAndRestart(ctx context.Context) error {
-	names := []string{"sssd", "sssd_be", "sssd_nss", "sssd_pam"}
-	caches := "rm -rf /var/lib/sss/db/* /var/lib/sss/mc/* /run/sssd.pid"
-	if p.Service == "winbind" {
-		names = []string{"winbindd", "samba-dcerpcd", "rpcd_lsad"}
-		caches = "rm -f /var/lib/samba/winbindd_cache.tdb /var/cache/samba/*.tdb /run/samba/*.tdb"
-	}
-	if _, err := p.Signal(ctx, 15, names...); err != nil {
+// Boot makes the state of a box that was just booted for the first time: joined,
+// with nothing cached, the daemon started. It returns as soon as the daemon
+// knows somebody else than those a test will ask for.
+func (p *Peer) Boot(ctx context.Context) error {
+	if err := p.Reboot(ctx); err != nil {
 		return err
 	}
-	if err := p.WaitGone(ctx, names...); err != nil {
-		return err
-	}
+	caches := "rm -rf /var/lib/sss/db/* /var/lib/sss/mc/* /var/lib/samba/winbindd_cache.tdb /var/cache/samba/*.tdb; mkdir -p /run/samba"
 	if _, err := p.Output(ctx, "sh", "-c", caches); err != nil {
 		return err
 	}

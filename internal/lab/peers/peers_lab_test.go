@@ -44,7 +44,7 @@ func TestPeersAnswer(t *testing.T) {
 				if n := strings.Count(out, "group00"); n < 40 {
 					t.Errorf("%s: id shows %d of user00000's groups, want 40: %s", p.Name, n, out)
 				}
-				if err := p.ForgetAndRestart(ctx); err != nil {
+				if err := p.Boot(ctx); err != nil {
 					t.Fatal(err)
 				}
 			}
