@@ -199,7 +199,14 @@ func (c *Conn) do(ctx context.Context, op string, f func() error) (err error) {
 		}
 		return fault.Wrap(fault.Unreachable, op, ctx.Err())
 	}
-	if err = classify(op, err); fault.Is(err, fault.Unreachable) && !c.Alive() {
+	if err = classify(op, err); !fault.Is(err, fault.Unreachable) {
+		return err
+	}
+	// The library does not close after a failed write, and a DC that says
+	// "unavailable" is shutting down.
+	var refused *LDAPError
+	if !errors.As(err, &refused) || refused.Code == ldap.LDAPResultUnavailable {
+		_ = c.Close()
 		c.bad()
 		if werr := c.wire.broken(); werr != nil {
 			err = fault.Wrap(fault.Unreachable, op, werr)

@@ -37,6 +37,7 @@ type wire struct {
 	frame     []byte // received of the frame
 	want      int    // length of the frame being read
 	plain     []byte // opened, not yet handed out
+	ended     error  // the socket's last word
 
 	writeMu sync.Mutex
 	limit   int // plain bytes that fit one frame to the DC
@@ -102,6 +103,9 @@ func (w *wire) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	for len(w.plain) == 0 {
+		if w.ended != nil {
+			return 0, w.ended
+		}
 		n, err := w.Conn.Read(p)
 		if n > 0 {
 			ctx := w.sealed.Load()
@@ -119,7 +123,7 @@ func (w *wire) Read(p []byte) (int, error) {
 			if errors.Is(err, io.EOF) && len(w.head)+len(w.frame) > 0 {
 				err = io.ErrUnexpectedEOF
 			}
-			return 0, err
+			w.ended = err // what came with it goes out first
 		}
 	}
 	n := copy(p, w.plain)
