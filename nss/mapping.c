@@ -157,7 +157,7 @@ static void give_claim(const sigset_t *signals, int cancel) {
 }
 
 /* Opens the file at the path if it may be a snapshot of ours: -1, and in errno
- * ESTALE for a file that may not. A FIFO or a link is not waited for or
+ * EBADMSG for a file that may not. A FIFO is not waited for, a link not
  * followed. */
 static int open_file(struct file *ret) {
         struct stat st, root;
@@ -168,7 +168,7 @@ static int open_file(struct file *ret) {
         if (fstat(fd, &st) != 0 || stat("/", &root) != 0 || !S_ISREG(st.st_mode) || st.st_uid != OWNER || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0 ||
             st.st_size < (off_t) LK_HEADER_SIZE || st.st_size > (off_t) LK_MAX_SIZE) {
                 close(fd);
-                errno = ESTALE;
+                errno = EBADMSG;
                 return -1;
         }
         *ret = (struct file) {st.st_dev, root.st_dev, st.st_ino, root.st_ino, st.st_size, st.st_mtim};
@@ -182,11 +182,20 @@ static int open_file(struct file *ret) {
 static bool is_gone(const struct file *mapped) {
         struct stat root;
 
-        if (errno == ESTALE || errno == ELOOP)
-                return true;
-        if (errno != ENOENT && errno != ENOTDIR)
+        switch (errno) {
+        case EMFILE:
+        case ENFILE:
+        case ENOMEM:
+        case EACCES:
+        case EPERM:
+        case EIO:
                 return false;
-        return stat("/", &root) != 0 || (root.st_dev == mapped->root_dev && root.st_ino == mapped->root_ino);
+        case ENOENT:
+        case ENOTDIR:
+                return stat("/", &root) != 0 || (root.st_dev == mapped->root_dev && root.st_ino == mapped->root_ino);
+        default:
+                return true;
+        }
 }
 
 static void blank(struct slot *slot) {
@@ -211,29 +220,39 @@ static bool reserve(struct slot *slot, size_t size) {
         return true;
 }
 
-/* Maps the file at the path in place of what is current. For the holder of the
- * claim. LK_ABSENT is a file that was superseded while it was opened. */
-static enum lk_outcome replace(void) {
+/* Maps the file at the path into a slot: LK_FOUND, LK_ABSENT when it was
+ * superseded while it was opened, LK_BROKEN when it is no snapshot of ours, or
+ * LK_UNAVAILABLE when it could not be opened or mapped (errno). */
+static enum lk_outcome map_into(struct slot *slot, struct lk_view *ret) {
+        enum lk_outcome r = LK_UNAVAILABLE;
+        int fd = open_file(&slot->file);
+        int saved;
+
+        if (fd < 0)
+                return LK_UNAVAILABLE;
+        if (reserve(slot, (size_t) slot->file.size) &&
+            mmap(slot->region, (size_t) slot->file.size, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED) {
+                r = lk_view_init(ret, slot->region, (size_t) slot->file.size);
+                if (r != LK_FOUND)
+                        blank(slot);
+        }
+        saved = errno;
+        close(fd);
+        errno = saved;
+        return r;
+}
+
+/* Maps the file at the path in place of what is current, or gives that up if
+ * there is no such file. For the holder of the claim. */
+static bool replace(void) {
         uint64_t seen = atomic_load(&current);
         unsigned next = (seen & 1) ^ 1;
         struct slot *slot = &slots[next], *old = &slots[seen & 1];
-        enum lk_outcome r = LK_UNAVAILABLE;
+        enum lk_outcome r = LK_ABSENT;
         struct lk_view view;
-        bool gone;
-        int fd = open_file(&slot->file);
 
-        gone = fd < 0 && (seen & PRESENT) && is_gone(&old->file);
-        if (fd >= 0) {
-                size_t size = (size_t) slot->file.size;
-
-                if (reserve(slot, size) && mmap(slot->region, size, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED) {
-                        r = lk_view_init(&view, slot->region, size);
-                        if (r != LK_FOUND)
-                                blank(slot);
-                        gone = (seen & PRESENT) && r == LK_BROKEN;
-                }
-                close(fd);
-        }
+        for (unsigned i = 0; i < MAX_TRIES && r == LK_ABSENT; i++)
+                r = map_into(slot, &view);
         if (r == LK_FOUND) {
                 uint64_t words[VIEW_WORDS];
 
@@ -242,12 +261,12 @@ static enum lk_outcome replace(void) {
                         atomic_store_explicit(&slot->view[i], words[i], memory_order_release);
                 atomic_store(&current, ((seen >> 2) + 1) << 2 | PRESENT | next);
                 blank(old);
-        } else if (gone) {
+        } else if ((seen & PRESENT) && (r != LK_UNAVAILABLE || is_gone(&old->file))) {
                 atomic_store(&current, ((seen >> 2) + 1) << 2 | next);
                 blank(old);
         }
         atomic_store(&next_glance, now_ms() + PERIOD_MS);
-        return r;
+        return r == LK_FOUND;
 }
 
 /* Compares the file at the path with the one that is mapped, and maps it when
@@ -263,7 +282,7 @@ static void glance(void) {
         mapped = &slots[atomic_load(&current) & 1].file;
         if (stat(PATH, &st) != 0 || st.st_dev != mapped->dev || st.st_ino != mapped->ino || st.st_size != mapped->size ||
             st.st_mtim.tv_sec != mapped->mtime.tv_sec || st.st_mtim.tv_nsec != mapped->mtime.tv_nsec)
-                replace();
+                (void) replace();
         give_claim(&signals, cancel);
 }
 
@@ -294,23 +313,24 @@ static enum lk_outcome map_own(struct lk_session *s) {
 /* Looks for a snapshot where none is current. */
 static bool find(struct lk_session *s) {
         for (; s->tries < MAX_TRIES; s->tries++) {
-                enum lk_outcome r = LK_ABSENT;
+                bool found = true;
                 sigset_t signals;
                 int cancel;
 
-                if (take_claim(&signals, &cancel)) {
-                        if (atomic_load(&current) == s->current)
-                                r = replace();
-                        give_claim(&signals, cancel);
-                        s->current = atomic_load(&current);
-                        if ((s->current & PRESENT) && copy_view(s->current, &s->view) && live(&s->view))
-                                return true;
-                } else {
-                        r = map_own(s);
-                        if (r == LK_FOUND)
-                                return true;
+                if (!take_claim(&signals, &cancel)) {
+                        enum lk_outcome r = map_own(s);
+
+                        if (r == LK_ABSENT)
+                                continue;
+                        return r == LK_FOUND;
                 }
-                if (r != LK_FOUND && r != LK_ABSENT)
+                if (atomic_load(&current) == s->current)
+                        found = replace();
+                give_claim(&signals, cancel);
+                s->current = atomic_load(&current);
+                if ((s->current & PRESENT) && copy_view(s->current, &s->view) && live(&s->view))
+                        return true;
+                if (!found)
                         return false;
         }
         return false;

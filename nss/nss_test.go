@@ -23,7 +23,7 @@ var found, absent, unavailable, small = Answer{Success, 0}, Answer{NotFound, sys
 // Go writes, C reads, every record is compared, by every key in every case.
 func TestEveryRecord(t *testing.T) {
 	w := makeWorld(700, 60, 1)
-	publish(t, w.image(t, options(1)))
+	publishTo(t, w.image(t, options(1)))
 	b := buffer(t, 1<<18)
 	for i := range w.users {
 		u := &w.users[i]
@@ -60,7 +60,7 @@ func TestEveryRecord(t *testing.T) {
 
 func TestUnknownIsNotFound(t *testing.T) {
 	w := makeWorld(50, 10, 2)
-	publish(t, w.image(t, options(1)))
+	publishTo(t, w.image(t, options(1)))
 	b := buffer(t, 4096)
 	for _, name := range []string{"", "x", "user0000", "user000001", `other\user00001`, "user00001@", strings.Repeat("x", snapshot.MaxKey), strings.Repeat("x", snapshot.MaxKey+1),
 		strings.Repeat("é", snapshot.MaxKey/2), strings.Repeat("é", snapshot.MaxKey), "\xff", "user00001\xff", "\xc3", "\xe2\x84", "\xf0\x9f\x98", "\xed\xa0\x80", "\xc0\x80", "group0001"} {
@@ -88,7 +88,7 @@ func TestUnknownIsNotFound(t *testing.T) {
 // group has a passwd entry, and it is ours only if the group is.
 func TestInitgroupsOfANamesake(t *testing.T) {
 	w := makeWorld(20, 10, 3)
-	publish(t, w.image(t, options(1)))
+	publishTo(t, w.image(t, options(1)))
 	u := &w.users[3]
 	gids := w.gids(u)
 	for _, group := range []uint32{0, 100, 1000, uint32(u.GID) + 1, gids[1]} {
@@ -107,7 +107,7 @@ func TestInitgroupsLimits(t *testing.T) {
 	for i := range 300 {
 		w.users[3].Groups = append(w.users[3].Groups, identity.GID(base+60000000+i))
 	}
-	publish(t, w.image(t, options(1)))
+	publishTo(t, w.image(t, options(1)))
 	u := &w.users[3]
 	gids := w.gids(u)
 	for _, limit := range []int{-1, 0, 1, 2, 7, len(gids) - 1, len(gids), len(gids) + 1, 1000} {
@@ -128,7 +128,7 @@ func TestInitgroupsLimits(t *testing.T) {
 	}
 	// A user whose only group is the primary one adds nothing to it.
 	w.users[4].Groups = nil
-	publish(t, w.image(t, options(2)))
+	publishTo(t, w.image(t, options(2)))
 	if got, a := Initgroups(w.users[4].Name, uint32(w.users[4].GID), []uint32{uint32(w.users[4].GID)}, 1, -1); a != found || len(got) != 1 {
 		t.Errorf("a user with one group: %v, %v", got, a)
 	}
@@ -136,7 +136,7 @@ func TestInitgroupsLimits(t *testing.T) {
 
 func TestEnumeration(t *testing.T) {
 	w := makeWorld(300, 60, 5)
-	publish(t, w.image(t, options(1)))
+	publishTo(t, w.image(t, options(1)))
 	var users, groups []string
 	for i := range w.users { // they are by uid already
 		if !w.users[i].Hidden {
@@ -210,7 +210,7 @@ func TestEnumerationAcrossSnapshots(t *testing.T) {
 	for i := range w.users {
 		w.users[i].Hidden = false
 	}
-	path := publish(t, w.image(t, options(1)))
+	path := publishTo(t, w.image(t, options(1)))
 	b := buffer(t, 4096)
 	SetPasswd()
 	defer EndPasswd()
@@ -247,7 +247,7 @@ func TestEnumerationAcrossSnapshots(t *testing.T) {
 
 func TestBuffersOfEverySize(t *testing.T) {
 	w := makeWorld(40, 3, 7)
-	publish(t, w.image(t, options(1)))
+	publishTo(t, w.image(t, options(1)))
 	u := &w.users[5]
 	want := w.passwd(u)
 	need := len(want.Name) + len(want.Password) + len(want.Gecos) + len(want.Dir) + len(want.Shell) + 5
@@ -283,7 +283,7 @@ func TestBuffersOfEverySize(t *testing.T) {
 
 func TestGroupOfFiftyThousand(t *testing.T) {
 	w := makeWorld(50_000, 2, 8)
-	publish(t, w.image(t, options(1)))
+	publishTo(t, w.image(t, options(1)))
 	want := w.group(&w.groups[0])
 	if len(want.Members) != 50_000 {
 		t.Fatalf("the group has %d members", len(want.Members))
@@ -344,7 +344,7 @@ func FuzzKey(f *testing.F) {
 
 func TestNoWinbinddIsHeardAtEveryCall(t *testing.T) {
 	w := makeWorld(5, 1, 9)
-	publish(t, w.image(t, options(1)))
+	publishTo(t, w.image(t, options(1)))
 	b := buffer(t, 4096)
 	all := func() map[string]Answer {
 		SetPasswd()
@@ -380,7 +380,7 @@ func TestNoWinbinddIsHeardAtEveryCall(t *testing.T) {
 
 func BenchmarkPasswdByName(b *testing.B) {
 	w := makeWorld(5000, 500, 10)
-	publish(b, w.image(b, options(1)))
+	publishTo(b, w.image(b, options(1)))
 	var names []string
 	for i := range w.users {
 		if isASCII(w.users[i].Name) {

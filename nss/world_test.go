@@ -127,9 +127,9 @@ func options(generation uint64) snapshot.Options {
 	return snapshot.Options{Generation: generation, Complete: true, Ranges: ranges, Seed: [16]byte{byte(generation), 7, 3}}
 }
 
-// publish writes data where the module of this process reads it, as a new file,
+// publishTo writes data where the module of this process reads it, as a new file,
 // and has the module look.
-func publish(t testing.TB, data []byte) (path string) {
+func publishTo(t testing.TB, data []byte) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "identities")
 	write(t, path, data)

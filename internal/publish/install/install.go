@@ -64,6 +64,7 @@ const liveOffset = int64(unsafe.Offsetof(snapshot.Header{}.Live))
 // Options say where to publish and what to demand.
 type Options struct {
 	Dir    string
+	Owner  uint32           // to whom the directory and the files must belong; readers believe root's only
 	Ranges []snapshot.Range // ids that a snapshot may hold; none: nothing is published
 	// Local returns the folded names of the machine's own accounts and groups;
 	// nil reads /etc/passwd and /etc/group.
@@ -82,11 +83,10 @@ type Info struct {
 
 // Installer publishes in one directory. Safe for concurrent use.
 type Installer struct {
-	opt   Options
-	owner uint32 // of the directory and the files: root, or ourselves in tests
-	log   *slog.Logger
-	dir   *os.File
-	step  func(name string) // told what has just been done; for tests
+	opt  Options
+	log  *slog.Logger
+	dir  *os.File
+	step func(name string) // told what has just been done; for tests
 
 	mu      sync.Mutex
 	ranges  []snapshot.Range
@@ -101,12 +101,12 @@ type retired struct {
 	timer *time.Timer
 }
 
-// Open takes the directory over: it must be there, belong to root, and be
+// Open takes the directory over: it must be there, belong to the owner, and be
 // writable by nobody else (fault.Denied). What a dead predecessor left behind is
 // put in order.
-func Open(o Options) (*Installer, error) { return open(o, 0, nil) }
+func Open(o Options) (*Installer, error) { return open(o, nil) }
 
-func open(o Options, owner uint32, step func(string)) (*Installer, error) {
+func open(o Options, step func(string)) (*Installer, error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
@@ -126,13 +126,13 @@ func open(o Options, owner uint32, step func(string)) (*Installer, error) {
 	if err != nil {
 		return nil, fault.WithRemedy(fault.Wrap(fault.Internal, "open the snapshot directory "+o.Dir, err), "make it: install -d -o root -g root -m 0755 "+o.Dir)
 	}
-	i := &Installer{opt: o, owner: owner, log: o.Log, dir: os.NewFile(uintptr(fd), o.Dir), step: step, ranges: slices.Clone(o.Ranges)}
+	i := &Installer{opt: o, log: o.Log, dir: os.NewFile(uintptr(fd), o.Dir), step: step, ranges: slices.Clone(o.Ranges)}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		_ = i.dir.Close()
 		return nil, fault.Wrap(fault.Internal, "look at the snapshot directory", err)
 	}
-	if st.Uid != owner || st.Mode&0o022 != 0 {
+	if st.Uid != o.Owner || st.Mode&0o022 != 0 {
 		_ = i.dir.Close()
 		return nil, &fault.Error{Kind: fault.Denied, Op: "open the snapshot directory " + o.Dir,
 			Err:    fmt.Errorf("it belongs to uid %d with mode %04o", st.Uid, st.Mode&0o7777),
@@ -365,9 +365,9 @@ func (i *Installer) openOurs(name string) (*os.File, unix.Stat_t, error) {
 		_ = f.Close()
 		return nil, st, err
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Uid != i.owner {
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Uid != i.opt.Owner {
 		_ = f.Close()
-		return nil, st, fmt.Errorf("%s is no regular file of uid %d", name, i.owner)
+		return nil, st, fmt.Errorf("%s is no regular file of uid %d", name, i.opt.Owner)
 	}
 	return f, st, nil
 }
