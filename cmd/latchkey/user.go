@@ -22,6 +22,9 @@ import (
 // lookupTimeout bounds one lookup; lists have it for each page.
 const lookupTimeout = 15 * time.Second
 
+// lookupTries is how often a lookup whose connection is lost is made.
+const lookupTries = 3
+
 const nameForms = `NAME may be the published name, DOMAIN\name, a UPN with any suffix, name@realm, in any
 case; a number; a SID; or an Entra object id.`
 
@@ -49,16 +52,23 @@ func (a *app) userCommand() *cobra.Command {
 	return cmd
 }
 
-// withAPI runs one short task on the socket for everybody.
+// withAPI runs one short lookup on the socket for everybody. When the
+// connection is lost in the middle of it, as when the worker is replaced, it is
+// made again: fn prints only what it has all of.
 func (a *app) withAPI(ctx context.Context, fn func(context.Context, *client.Conn) error) error {
-	conn, err := a.api(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	return fn(ctx, conn)
+	for try := 1; ; try++ {
+		conn, err := a.api(ctx)
+		if err != nil {
+			return err
+		}
+		err = fn(ctx, conn)
+		_ = conn.Close()
+		if !client.NotReachable(err) || ctx.Err() != nil || try == lookupTries {
+			return err
+		}
+	}
 }
 
 // keysOf returns the keys that text may be meant as, the likeliest first.
