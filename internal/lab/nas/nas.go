@@ -27,6 +27,9 @@ import (
 // source tree.
 const Tree = "build/root"
 
+// Module is where the NSS module is installed.
+const Module = "/usr/lib/x86_64-linux-gnu/libnss_latchkey.so.2"
+
 // A NAS is a box with latchkey installed.
 type NAS struct {
 	*lab.Box
