@@ -176,3 +176,16 @@ func render(tree map[string]any) ([]byte, error) {
 	err := enc.Encode(tree)
 	return b.Bytes(), err
 }
+
+// Text returns the configuration as a file that loads to the same again: every
+// key that differs from its default.
+func (l *Loaded) Text() string {
+	defaults := Default()
+	var b strings.Builder
+	for _, k := range Keys() {
+		if v := k.Value(&l.Config); k.Name == "version" || v != k.Value(&defaults) {
+			fmt.Fprintf(&b, "%s = %s\n", k.Name, v)
+		}
+	}
+	return b.String()
+}

@@ -306,6 +306,10 @@ func TestSilentWorkerIsKilled(t *testing.T) {
 	if err := syscall.Kill(first.pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	r.waitFor("the worker stands still", func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", first.pid))
+		return err == nil && strings.Contains(string(stat), ") T ")
+	})
 	next := r.call() // waits in the queue of the socket meanwhile
 	if next.pid == first.pid || next.lastEnd != "killed: it was silent for 1.2s" {
 		t.Errorf("got %+v, want another worker after a silent one", next)

@@ -1,0 +1,474 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build lab
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/latchkey-nas/latchkey/internal/lab"
+	"github.com/latchkey-nas/latchkey/internal/lab/nas"
+)
+
+// story is a domain with people and a NAS with the daemon running.
+type story struct {
+	t      *testing.T
+	ctx    context.Context
+	domain *lab.Domain
+	nas    *nas.NAS
+}
+
+// begin starts a domain and a NAS that is in none.
+func begin(t *testing.T, people lab.Population) *story {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	t.Cleanup(cancel)
+	s := &story{t: t, ctx: ctx, domain: lab.Start(t, lab.DomainOptions{Population: people})}
+	n, err := nas.Install(ctx, s.domain.StartBox(t, "nas1", lab.BoxOptions{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.nas = n
+	if err := n.Start(ctx, false); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the daemon's log:\n%s", s.log())
+		}
+	})
+	return s
+}
+
+func (s *story) log() string {
+	text, err := s.nas.ReadFile(context.WithoutCancel(s.ctx), "/var/log/latchkeyd.log")
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
+// cli runs `latchkey ARGS`, which has to end with the status.
+func (s *story) cli(exit int, args ...string) *lab.Result {
+	s.t.Helper()
+	r, err := s.nas.CLI(s.ctx, args...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if r.Exit != exit {
+		s.t.Errorf("latchkey %s: exit status %d, want %d\n%s", strings.Join(args, " "), r.Exit, exit, r)
+	}
+	return r
+}
+
+// sh runs a shell command on the NAS, which has to succeed.
+func (s *story) sh(command string) string {
+	s.t.Helper()
+	out, err := s.nas.Output(s.ctx, "sh", "-c", command)
+	if err != nil {
+		s.t.Fatalf("%s: %v", command, err)
+	}
+	return strings.TrimSpace(out)
+}
+
+func (s *story) waitFor(what string, condition func() bool) {
+	s.t.Helper()
+	for !condition() {
+		select {
+		case <-s.ctx.Done():
+			s.t.Fatalf("waited in vain: %s", what)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// user is what `latchkey user get --json` says, as far as the tests look.
+type user struct {
+	Name     string `json:"name"`
+	Username string `json:"username"`
+	UID      uint32 `json:"uid"`
+	GID      uint32 `json:"gid"`
+	SID      string `json:"sid"`
+	OID      string `json:"oid"`
+	UPN      string `json:"user_principal_name"`
+	Home     string `json:"home"`
+	Shell    string `json:"shell"`
+}
+
+type status struct {
+	Health   string `json:"health"`
+	Domain   string `json:"domain"`
+	Computer string `json:"computer_account"`
+	DC       string `json:"domain_controller"`
+	Complete bool   `json:"mirror_complete"`
+	Users    int    `json:"users"`
+	Groups   int    `json:"groups"`
+	Restarts int    `json:"worker_restarts"`
+	People   string `json:"people"`
+	Key      int    `json:"key_version"`
+	Problems []struct {
+		ID      string `json:"id"`
+		Summary string `json:"summary"`
+	} `json:"problems"`
+}
+
+func (s *story) status() (st status) {
+	s.t.Helper()
+	r, err := s.nas.CLI(s.ctx, "status", "--json")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(r.Stdout), &st); err != nil {
+		s.t.Fatalf("status: %v\n%s", err, r)
+	}
+	return st
+}
+
+// worker returns the pid of the half without privilege.
+func (s *story) worker() string {
+	s.t.Helper()
+	return s.sh("pgrep -f 'latchkeyd worker'")
+}
+
+// One join, and a person is found by every key; without a domain controller and
+// after a restart as well; and everything is gone after a leave.
+func TestGround(t *testing.T) {
+	s := begin(t, lab.Population{Users: 200, Groups: 40})
+	if st := s.status(); st.Health != "not_joined" {
+		t.Errorf("before the join: %+v", st)
+	}
+	s.cli(1, "status")
+	s.cli(1, "user", "get", "user00001") // nobody knows yet, which is not "not found"
+	s.cli(4, "sync")
+
+	if r, err := s.nas.Join(s.ctx, s.domain, "--people", "cloud-only"); err != nil || !r.Ok() {
+		t.Fatalf("join: %v\n%s", err, r)
+	}
+	st := s.status()
+	if st.Health != "serving" || !st.Complete || st.Domain != s.domain.DNS || st.Computer != "NAS1$" || st.DC != s.domain.DC.FQDN() ||
+		st.Users < 200 || st.Groups < 40 || st.People != "cloud_only" || st.Key == 0 || len(st.Problems) > 0 {
+		t.Errorf("after the join: %+v", st)
+	}
+	s.cli(0, "status")
+
+	who, err := s.domain.Find(s.ctx, "user00001")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rid, _ := who.SID.RID()
+	want := user{Username: "user00001", UID: 100000001 + rid, GID: 100000001 + 513, SID: who.SID.String(), OID: who.OID, UPN: "user00001@contoso.test",
+		Home: "/home/" + s.domain.NetBIOS + "/user00001", Shell: "/bin/bash"}
+	first := ""
+	for _, key := range []string{"user00001", "USER00001", s.domain.NetBIOS + `\user00001`, "user00001@contoso.test", "User00001@" + strings.ToUpper(s.domain.DNS),
+		strconv.Itoa(int(want.UID)), who.SID.String(), who.OID, who.GUID.String()} {
+		var got user
+		if err := s.nas.JSON(s.ctx, &got, "user", "get", key); err != nil {
+			t.Errorf("%s: %v", key, err)
+			continue
+		}
+		if first == "" {
+			first = got.Name
+		}
+		if want.Name = first; got != want {
+			t.Errorf("%s: got %+v, want %+v", key, got, want)
+		}
+	}
+	s.cli(3, "user", "get", "nobody.here")
+	s.cli(3, "user", "get", "S-1-5-21-9-9-9-9999")
+	s.cli(0, "group", "get", "everyone-big")
+	s.cli(0, "group", "check", "user00001", "everyone-big", "domain users")
+	if r := s.cli(0, "group", "members", "everyone-big"); strings.Count(r.Stdout, "\n") != 201 {
+		t.Errorf("members of everyone-big: got %d lines, want a heading and 200", strings.Count(r.Stdout, "\n"))
+	}
+	if r := s.cli(0, "user", "list"); strings.Count(r.Stdout, "\n") < 201 {
+		t.Errorf("user list: got %d lines", strings.Count(r.Stdout, "\n"))
+	}
+
+	// A change arrives with a sync, or by itself.
+	if _, err := s.domain.AddUser(s.ctx, lab.User{Name: "new.person", Display: "New Person", OID: "0b0b0b0b-1111-2222-3333-444444444444"}); err != nil {
+		t.Fatal(err)
+	}
+	s.cli(0, "sync")
+	s.cli(0, "user", "get", "new.person")
+
+	// Root's files for the rest of the machine, and root's copy of the keys.
+	s.sh("grep -q " + s.domain.Realm() + " /etc/krb5.conf.d/latchkey.conf")
+	s.sh("KRB5_KTNAME=/etc/krb5.keytab klist -k | grep -q 'host/nas1." + s.domain.DNS + "'")
+	if owner := s.sh("stat -c '%U %a' /var/lib/latchkey/latchkey.db /var/lib/latchkey/krb5.keytab /etc/krb5.keytab | tr '\\n' ' '"); owner != "latchkey 600 latchkey 600 root 600" {
+		t.Errorf("owners and modes: %s", owner)
+	}
+
+	// Without a domain controller everything known stays known.
+	if err := s.domain.DC.Stop(s.ctx); err != nil {
+		t.Fatal(err)
+	}
+	s.cli(1, "sync")
+	s.cli(0, "user", "get", "user00002")
+	s.waitFor("status says that the domain controller is gone", func() bool { return s.status().Health == "degraded" })
+	s.cli(0, "status")
+	if err := s.domain.DC.Start(s.ctx); err != nil {
+		t.Fatal(err)
+	}
+	s.waitFor("the domain controller is back", func() bool { return s.status().Health == "serving" })
+
+	// Leave as the user who joined: the account goes, and what was written to /etc.
+	leave := s.nas.Command("/usr/bin/latchkey", "leave", "--user", lab.JoinUser, "--password-stdin")
+	leave.Stdin = strings.NewReader(lab.JoinPassword + "\n")
+	if r, err := leave.Run(s.ctx); err != nil || !r.Ok() {
+		t.Errorf("leave: %v\n%s", err, r)
+	}
+	s.cli(1, "status")
+	s.sh("! test -e /etc/krb5.conf.d/latchkey.conf && ! test -e /etc/krb5.keytab && ! test -e /var/lib/latchkey-nss/identities")
+	if _, err := s.domain.Find(s.ctx, "NAS1$"); err == nil {
+		t.Error("the computer account is left behind")
+	}
+
+	// Another join: everybody has the number they had.
+	if err := s.nas.MustJoin(s.ctx, s.domain); err != nil {
+		t.Fatal(err)
+	}
+	var again user
+	if err := s.nas.JSON(s.ctx, &again, "user", "get", "user00001"); err != nil || again.UID != want.UID || again.Name != first {
+		t.Errorf("after leave and join: got %+v %v, want the row of before", again, err)
+	}
+}
+
+// What an administrator can do wrong, each with its own word and status.
+func TestJoinFailures(t *testing.T) {
+	s := begin(t, lab.Population{Users: 10, Groups: 2})
+	join := func(password string, args ...string) *lab.Result {
+		t.Helper()
+		c := s.nas.Command(append([]string{"/usr/bin/latchkey", "join", "--password-stdin"}, args...)...)
+		c.Stdin = strings.NewReader(password + "\n")
+		r, err := c.Run(s.ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	dns := "--dns=" + s.domain.DC.IP()
+	for _, test := range []struct {
+		name, password string
+		args           []string
+		exit           int
+		word           string
+	}{
+		{"wrong password", "wrong", []string{s.domain.DNS, dns, "--user", lab.JoinUser}, 4, "password"},
+		{"no such user", "x", []string{s.domain.DNS, dns, "--user", "nobody.here"}, 3, "nobody.here"},
+		{"no such OU", lab.JoinPassword, []string{s.domain.DNS, dns, "--user", lab.JoinUser, "--ou", "OU=Nowhere," + s.domain.BaseDN()}, 3, "Nowhere"},
+		{"long host name", lab.JoinPassword, []string{s.domain.DNS, dns, "--user", lab.JoinUser, "--hostname", "a234567890123456"}, 2, "15"},
+		{"no such domain", lab.JoinPassword, []string{"nowhere.contoso.test", dns, "--user", lab.JoinUser}, 3, "nowhere.contoso.test"},
+		{"no DNS", lab.JoinPassword, []string{s.domain.DNS, "--dns=10.77.0.250", "--user", lab.JoinUser}, 1, "10.77.0.250"},
+	} {
+		r := join(test.password, test.args...)
+		if r.Exit != test.exit || !strings.Contains(r.Stderr, test.word) || !strings.HasPrefix(r.Stderr, "latchkey: ") {
+			t.Errorf("%s: exit status %d, want %d and a word of %q\n%s", test.name, r.Exit, test.exit, test.word, r)
+		}
+	}
+	if st := s.status(); st.Health != "not_joined" {
+		t.Errorf("after failed joins: %+v", st)
+	}
+	s.cli(0, "join", s.domain.DNS, "--check", "--dns", s.domain.DC.IP())
+}
+
+// The worker has no privilege, no memory that could be dumped, and nothing of
+// the password that was typed is left anywhere.
+func TestWorkerHasNothing(t *testing.T) {
+	s := begin(t, lab.Population{Users: 10, Groups: 2})
+	if err := s.nas.MustJoin(s.ctx, s.domain); err != nil {
+		t.Fatal(err)
+	}
+	pid := s.worker()
+	proc := s.sh("cat /proc/" + pid + "/status")
+	uid := s.sh("id -u latchkey")
+	for _, line := range []string{"Uid:\t" + uid + "\t" + uid + "\t" + uid + "\t" + uid, "Groups:\t", "CapInh:\t0000000000000000", "CapPrm:\t0000000000000000",
+		"CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "CapAmb:\t0000000000000000", "NoNewPrivs:\t1"} {
+		if !strings.Contains(proc, line) {
+			t.Errorf("the worker's status does not say %q:\n%s", line, proc)
+		}
+	}
+	if groups := s.sh("awk '/^Groups:/ { print NF }' /proc/" + pid + "/status"); groups != "1" {
+		t.Errorf("the worker has supplementary groups:\n%s", proc)
+	}
+	for _, who := range []string{pid, s.sh("pgrep -f 'latchkeyd run'")} {
+		if limit := s.sh("awk '/Max core file size/ { print $5, $6 }' /proc/" + who + "/limits"); limit != "0 0" {
+			t.Errorf("core dumps of %s: limit %s", who, limit)
+		}
+		// What belongs to a process that is not dumpable is root's (proc(5)).
+		if owner := s.sh("stat -c %u /proc/" + who + "/environ"); owner != "0" {
+			t.Errorf("%s is dumpable: its files belong to %s", who, owner)
+		}
+	}
+	s.sh("! runuser -u latchkey -- cat /proc/" + pid + "/environ 2>/dev/null")
+	for _, where := range []string{"/var/lib/latchkey", "/var/log", "/run/latchkey", "/etc", "/proc/[0-9]*/cmdline", "/proc/[0-9]*/environ"} {
+		s.sh("! grep -raF '" + lab.JoinPassword + "' " + where + " 2>/dev/null | grep -v /proc/self | grep -v grep | grep .")
+	}
+
+	// An ordinary user may ask who somebody is, and nothing else; the worker's
+	// own user is no administrator either.
+	for _, who := range []string{"nobody", "latchkey"} {
+		for args, exit := range map[string]int{"user get user00001": 0, "status": 4, "sync": 4, "leave": 4, "config set log.level debug": 4} {
+			c := s.nas.Command(append([]string{"/usr/bin/latchkey"}, strings.Fields(args)...)...)
+			c.User = who
+			r, err := c.Run(s.ctx)
+			if err != nil || r.Exit != exit {
+				t.Errorf("latchkey %s as %s: exit status %d, want %d (%v)\n%s", args, who, r.Exit, exit, err, r)
+			}
+		}
+	}
+	// An admin method on the socket for everybody is refused to root as well.
+	if r := s.cli(4, "status", "--admin-socket", "/run/latchkey/api.sock"); !strings.Contains(r.Stderr, "not allowed") && !strings.Contains(r.Stderr, "may not") {
+		t.Errorf("admin method on api.sock: %s", r)
+	}
+}
+
+// A worker that is killed or hangs is replaced, and callers notice nothing.
+func TestWorkerIsReplaced(t *testing.T) {
+	s := begin(t, lab.Population{Users: 50, Groups: 5})
+	if err := s.nas.MustJoin(s.ctx, s.domain); err != nil {
+		t.Fatal(err)
+	}
+	kills := 10
+	for i := 1; i <= kills; i++ {
+		s.sh("kill -9 " + s.worker())
+		s.cli(0, "user", "get", "user00001")
+		s.waitFor("the next worker", func() bool { return s.status().Restarts == i })
+	}
+	s.sh("kill -STOP " + s.worker())
+	s.cli(0, "user", "get", "user00002") // waits in the queue of the socket
+	s.waitFor("the next worker", func() bool { return s.status().Restarts == kills+1 })
+	if !strings.Contains(s.log(), "it was silent for 3s") {
+		t.Error("the log does not say that the worker was silent")
+	}
+	if st := s.status(); st.Health != "serving" && st.Health != "degraded" {
+		t.Errorf("after the kills: %+v", st)
+	}
+}
+
+// A bad configuration is refused at start and at SIGHUP, and the old one stays.
+func TestConfiguration(t *testing.T) {
+	s := begin(t, lab.Population{Users: 10, Groups: 2})
+	if err := s.nas.MustJoin(s.ctx, s.domain); err != nil {
+		t.Fatal(err)
+	}
+	monitor := s.sh("pgrep -f 'latchkeyd run'")
+	shell := func() string {
+		var u user
+		if err := s.nas.JSON(s.ctx, &u, "user", "get", "user00001"); err != nil {
+			t.Fatal(err)
+		}
+		return u.Shell
+	}
+	s.sh(`mkdir -p /etc/latchkey; printf 'version = 1\n[nss]\nshell = "/bin/zsh"\n' >/etc/latchkey/latchkey.toml; kill -HUP ` + monitor)
+	s.waitFor("the new shell", func() bool { return shell() == "/bin/zsh" })
+	s.cli(0, "config", "check")
+
+	s.sh(`printf 'version = 1\n[nss]\nshel = "/bin/fish"\n' >/etc/latchkey/latchkey.toml; kill -HUP ` + monitor)
+	s.waitFor("status tells of the mistake", func() bool {
+		st := s.status()
+		return len(st.Problems) == 1 && strings.Contains(st.Problems[0].Summary, `latchkey.toml:3: unknown key "nss.shel"; did you mean "nss.shell"?`)
+	})
+	if shell() != "/bin/zsh" {
+		t.Error("the old configuration did not stay")
+	}
+	s.cli(1, "config", "check")
+	s.sh("kill -9 " + s.worker())
+	if shell() != "/bin/zsh" {
+		t.Error("a worker started with a bad file does not go on with the old one")
+	}
+
+	s.sh("rm /etc/latchkey/latchkey.toml; kill -HUP " + monitor)
+	s.waitFor("the default shell", func() bool { return shell() == "/bin/bash" })
+	s.cli(0, "config", "set", "nss.shell", "/bin/dash")
+	s.waitFor("the shell that was set", func() bool { return shell() == "/bin/dash" })
+	s.sh(`printf 'version = 1\n[locked]\nkeys = ["nss"]\n' >/etc/latchkey/latchkey.toml; kill -HUP ` + monitor)
+	s.waitFor("the lock", func() bool { return shell() == "/bin/bash" })
+	s.cli(4, "config", "set", "nss.shell", "/bin/zsh")
+
+	// The start with a bad file.
+	s.stop(monitor)
+	s.sh(`printf 'version = 1\nfrobnicate = 1\n' >/etc/latchkey/latchkey.toml`)
+	r, err := s.nas.Run(s.ctx, "/usr/sbin/latchkeyd", "run")
+	if err != nil || r.Exit != 1 || !strings.Contains(r.Stderr, "latchkey.toml:2: unknown key") {
+		t.Errorf("start with a bad file: %v\n%s", err, r)
+	}
+	s.cli(5, "status")
+}
+
+// stop ends the daemon and waits for it.
+func (s *story) stop(monitor string) {
+	s.t.Helper()
+	s.sh("kill -TERM " + monitor)
+	s.waitFor("the daemon ends", func() bool {
+		r, err := s.nas.Run(s.ctx, "pgrep", "-f", "latchkeyd (run|worker)")
+		return err == nil && r.Exit == 1
+	})
+}
+
+// A stop is clean: the worker ends by itself, in time, with everything on disk,
+// and the next start serves people before it has heard of the domain.
+func TestStopAndStart(t *testing.T) {
+	s := begin(t, lab.Population{Users: 50, Groups: 5})
+	if err := s.nas.MustJoin(s.ctx, s.domain); err != nil {
+		t.Fatal(err)
+	}
+	watch := s.nas.Command("/usr/bin/latchkey", "watch", "--no-snapshot")
+	w, err := watch.Start(s.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.stop(s.sh("pgrep -f 'latchkeyd run'"))
+	if log := s.log(); !strings.Contains(log, "latchkeyd has stopped") || strings.Contains(log, "killed") {
+		t.Errorf("the stop was not clean:\n%s", log)
+	}
+	if r, err := w.Wait(); err != nil || r.Exit != 5 {
+		t.Errorf("watch: %v, want exit status 5\n%s", err, r)
+	}
+	s.sh("! ls /run/latchkey/*.sock 2>/dev/null")
+	s.cli(5, "user", "get", "user00001")
+	if err := s.domain.DC.Stop(s.ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.nas.Start(s.ctx, false); err != nil {
+		t.Fatal(err)
+	}
+	s.cli(0, "user", "get", "user00001")
+	s.cli(0, "status")
+}
+
+// The daemon refuses to be started by anybody but root, and twice.
+func TestWhoMayStart(t *testing.T) {
+	s := begin(t, lab.Population{})
+	c := s.nas.Command("/usr/sbin/latchkeyd", "run")
+	c.User = "nobody"
+	if r, err := c.Run(s.ctx); err != nil || r.Exit != 1 || !strings.Contains(r.Stderr, "root") {
+		t.Errorf("as nobody: %v\n%s", err, r)
+	}
+	if r, err := s.nas.Run(s.ctx, "/usr/sbin/latchkeyd", "run"); err != nil || r.Exit != 1 || !strings.Contains(r.Stderr, "another latchkeyd") {
+		t.Errorf("a second one: %v\n%s", err, r)
+	}
+	if r, err := s.nas.Run(s.ctx, "/usr/sbin/latchkeyd", "worker"); err != nil || r.Exit != 1 || !strings.Contains(r.Stderr, "monitor") {
+		t.Errorf("a worker by hand: %v\n%s", err, r)
+	}
+	s.cli(1, "status") // the first one is as it was
+}
+
+// The monitor dies, and the worker with it: nobody serves without a guard.
+func TestWorkerDiesWithItsMonitor(t *testing.T) {
+	s := begin(t, lab.Population{})
+	s.sh("kill -9 $(pgrep -f 'latchkeyd run')")
+	s.waitFor("the worker is gone", func() bool {
+		r, err := s.nas.Run(s.ctx, "pgrep", "-f", "latchkeyd worker")
+		return err == nil && r.Exit == 1
+	})
+	if err := s.nas.Start(s.ctx, false); err != nil {
+		t.Fatal(err)
+	}
+	s.cli(1, "status")
+}
