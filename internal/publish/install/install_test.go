@@ -3,10 +3,12 @@
 package install
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -489,16 +491,31 @@ func TestMarkedFileWithTheNameIsRevived(t *testing.T) {
 // steps of publishing, in order, and which snapshot readers find when the
 // publisher dies right after.
 var steps = []struct {
-	name string
-	new  bool
-}{{"checked", false}, {"half written", false}, {"written", false}, {"linked", false}, {"renamed", true}, {"synced", true}, {"marked", true}, {"unlinked", true}}
+	name        string
+	new, marked bool
+}{
+	{"checked", false, false}, {"half written", false, false}, {"written", false, false}, {"linked", false, false},
+	{"renamed", true, false}, {"synced", true, false}, {"marked", true, true}, {"unlinked", true, true},
+}
 
+// The readers are the NSS module itself in processes of their own: one that
+// listens to the mark only, one that glances at the path at every lookup, and
+// one that is started afterwards.
 func TestDeathAtEveryStep(t *testing.T) {
+	who := compileWho(t)
 	for _, step := range steps {
 		dir := t.TempDir()
 		i := installer(t, dir)
 		install(t, i, "old")
-		mapped := reader(t, dir)
+		listening, glancing := ask(t, who, dir, "1000000000"), ask(t, who, dir, "0")
+		sees := func(when string, c *asked, wantNew bool) {
+			t.Helper()
+			if old, new := c.knows("old"), c.knows("new"); old == wantNew || new != wantNew {
+				t.Errorf("%s: %s: old is known %v, new %v", step.name, when, old, new)
+			}
+		}
+		sees("before, listening", listening, false)
+		sees("before, glancing", glancing, false)
 
 		cmd := exec.Command("/proc/self/exe")
 		cmd.Env = append(os.Environ(), "LATCHKEY_TEST_DIE_AT="+step.name, "LATCHKEY_TEST_DIR="+dir)
@@ -508,24 +525,86 @@ func TestDeathAtEveryStep(t *testing.T) {
 			t.Fatalf("%s: the publisher did not die there: %v %s", step.name, err, out)
 		}
 
-		r := reader(t, dir)
-		if r.Superseded() || knows(r, "new") != step.new || knows(r, "old") == step.new {
-			t.Errorf("%s: afterwards readers find old %v, new %v, superseded %v", step.name, knows(r, "old"), knows(r, "new"), r.Superseded())
-		}
-		if err := r.Validate(snapshot.Rules{Ranges: ranges}); err != nil {
+		sees("afterwards, listening", listening, step.marked)
+		sees("afterwards, glancing", glancing, step.new)
+		sees("afterwards, started", ask(t, who, dir, "1000000000"), step.new)
+		if err := reader(t, dir).Validate(snapshot.Rules{Ranges: ranges}); err != nil {
 			t.Errorf("%s: afterwards: %v", step.name, err)
 		}
 		next := installer(t, dir)
-		if r.Superseded() || mapped.Superseded() != step.new {
-			t.Errorf("%s: after the next start: the file superseded %v, the mapped old one %v", step.name, r.Superseded(), mapped.Superseded())
-		}
+		sees("after the next start, listening", listening, step.new)
+		sees("after the next start, started", ask(t, who, dir, "1000000000"), step.new)
 		if got := list(t, dir); !slices.Equal(got, []string{Name}) {
 			t.Errorf("%s: left behind %q", step.name, got)
 		}
 		install(t, next, "newer")
-		if !r.Superseded() || !mapped.Superseded() || !knows(reader(t, dir), "newer") {
-			t.Errorf("%s: the next snapshot is not published, or the others are not marked", step.name)
+		for _, c := range []*asked{listening, glancing} {
+			if !c.knows("newer") || c.knows("old") || c.knows("new") {
+				t.Errorf("%s: the next snapshot is not published, or the others are not marked", step.name)
+			}
 		}
+	}
+}
+
+// compileWho compiles a program with the NSS module in it. Without a compiler
+// the test fails.
+func compileWho(t *testing.T) string {
+	t.Helper()
+	sources, err := filepath.Glob("../../../nss/*.c")
+	if err != nil || len(sources) == 0 {
+		t.Fatalf("the module's sources: %q, %v", sources, err)
+	}
+	path := filepath.Join(t.TempDir(), "who")
+	args := append([]string{"-std=gnu11", "-O1", "-D_GNU_SOURCE", "-DLATCHKEY_TEST", "-o", path, "../../../nss/testdata/who.c"}, sources...)
+	if out, err := exec.Command("gcc", args...).CombinedOutput(); err != nil {
+		t.Fatalf("compile: %v\n%s", err, out)
+	}
+	return path
+}
+
+// asked is a process with the NSS module in it.
+type asked struct {
+	t   *testing.T
+	in  io.Writer
+	out *bufio.Reader
+}
+
+func ask(t *testing.T, program, dir, period string) *asked {
+	t.Helper()
+	cmd := exec.Command(program, filepath.Join(dir, Name), period)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = in.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &asked{t, in, bufio.NewReader(out)}
+}
+
+func (c *asked) knows(name string) bool {
+	c.t.Helper()
+	if _, err := fmt.Fprintln(c.in, name); err != nil {
+		c.t.Fatal(err)
+	}
+	switch line, err := c.out.ReadString('\n'); line {
+	case name + " found\n":
+		return true
+	case name + " absent\n":
+		return false
+	default:
+		c.t.Fatalf("asked for %s, the module said %q, %v", name, line, err)
+		return false
 	}
 }
 
