@@ -169,7 +169,7 @@ func (a *app) statusRows(st *latchkeyv1.Status, now time.Time, row func(name, fo
 	}
 	row("ids", "%s", ids)
 	if st.GetSnapshotTime() != nil {
-		row("names file", "generation %d, %s old", st.GetSnapshotGeneration(), age(now, st.GetSnapshotTime()))
+		row("names file", "written %s ago", age(now, st.GetSnapshotTime()))
 	}
 	if st.GetKeyVersion() > 0 {
 		key := fmt.Sprintf("version %d", st.GetKeyVersion())

@@ -3,11 +3,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/latchkey-nas/latchkey/internal/fault"
 	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
 )
 
@@ -20,26 +22,7 @@ func (a *app) watchCommand() *cobra.Command {
 		Long: `Show all people and groups, then every change as it happens, until interrupted.
 With --resume and the token of an earlier event, only what changed since.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			conn, err := a.api(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer conn.Close()
-			stream, err := conn.Identity.WatchIdentities(cmd.Context(), req)
-			if err != nil {
-				return err
-			}
-			synced := req.GetResumeToken() != ""
-			return receive(stream, func(ev *latchkeyv1.WatchIdentitiesResponse) error {
-				if ev.GetEvent() == latchkeyv1.WatchIdentitiesResponse_EVENT_SYNCED {
-					synced = true
-				} else if !synced && noSnapshot {
-					return nil
-				}
-				return a.event(ev, synced)
-			})
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.watch(cmd.Context(), req, noSnapshot) },
 	}
 	f := cmd.Flags()
 	f.BoolVar(&req.Users, "users", false, "only people")
@@ -47,6 +30,45 @@ With --resume and the token of an earlier event, only what changed since.`,
 	f.BoolVar(&noSnapshot, "no-snapshot", false, "only changes from now on")
 	f.StringVar(&req.ResumeToken, "resume", "", "go on after the event with this token (--json shows them)")
 	return cmd
+}
+
+// watchTries is how often in a row a watch begins again without hearing anything.
+const watchTries = 3
+
+// watch shows events until ctx ends. When the worker is replaced it goes on
+// after the last event; when the daemon is gone it ends.
+func (a *app) watch(ctx context.Context, req *latchkeyv1.WatchIdentitiesRequest, noSnapshot bool) error {
+	synced := req.GetResumeToken() != ""
+	for silent := 0; ; silent++ {
+		conn, err := a.api(ctx)
+		if err != nil {
+			return err
+		}
+		stream, err := conn.Identity.WatchIdentities(ctx, req)
+		if err == nil {
+			err = receive(stream, func(ev *latchkeyv1.WatchIdentitiesResponse) error {
+				silent, req.ResumeToken = 0, ev.GetResumeToken()
+				if ev.GetEvent() == latchkeyv1.WatchIdentitiesResponse_EVENT_SYNCED {
+					if synced {
+						return nil
+					}
+					synced = true
+				} else if !synced && noSnapshot {
+					return nil
+				}
+				return a.event(ev, synced)
+			})
+		}
+		_ = conn.Close()
+		if !fault.Is(err, fault.Unreachable) || ctx.Err() != nil || silent >= watchTries {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
 }
 
 // event prints one event. What there was before the watch bears no time.

@@ -133,7 +133,7 @@ func (s *story) status() (st status) {
 // worker returns the pid of the half without privilege.
 func (s *story) worker() string {
 	s.t.Helper()
-	return s.sh("pgrep -f 'latchkeyd worker'")
+	return s.sh("pgrep -f '[l]atchkeyd worker'")
 }
 
 // One join, and a person is found by every key; without a domain controller and
@@ -296,7 +296,7 @@ func TestWorkerHasNothing(t *testing.T) {
 	if groups := s.sh("awk '/^Groups:/ { print NF }' /proc/" + pid + "/status"); groups != "1" {
 		t.Errorf("the worker has supplementary groups:\n%s", proc)
 	}
-	for _, who := range []string{pid, s.sh("pgrep -f 'latchkeyd run'")} {
+	for _, who := range []string{pid, s.sh("pgrep -f '[l]atchkeyd run'")} {
 		if limit := s.sh("awk '/Max core file size/ { print $5, $6 }' /proc/" + who + "/limits"); limit != "0 0" {
 			t.Errorf("core dumps of %s: limit %s", who, limit)
 		}
@@ -357,7 +357,7 @@ func TestConfiguration(t *testing.T) {
 	if err := s.nas.MustJoin(s.ctx, s.domain); err != nil {
 		t.Fatal(err)
 	}
-	monitor := s.sh("pgrep -f 'latchkeyd run'")
+	monitor := s.sh("pgrep -f '[l]atchkeyd run'")
 	shell := func() string {
 		var u user
 		if err := s.nas.JSON(s.ctx, &u, "user", "get", "user00001"); err != nil {
@@ -423,7 +423,7 @@ func TestStopAndStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.stop(s.sh("pgrep -f 'latchkeyd run'"))
+	s.stop(s.sh("pgrep -f '[l]atchkeyd run'"))
 	if log := s.log(); !strings.Contains(log, "latchkeyd has stopped") || strings.Contains(log, "killed") {
 		t.Errorf("the stop was not clean:\n%s", log)
 	}
@@ -462,7 +462,7 @@ func TestWhoMayStart(t *testing.T) {
 // The monitor dies, and the worker with it: nobody serves without a guard.
 func TestWorkerDiesWithItsMonitor(t *testing.T) {
 	s := begin(t, lab.Population{})
-	s.sh("kill -9 $(pgrep -f 'latchkeyd run')")
+	s.sh("kill -9 $(pgrep -f '[l]atchkeyd run')")
 	s.waitFor("the worker is gone", func() bool {
 		r, err := s.nas.Run(s.ctx, "pgrep", "-f", "latchkeyd worker")
 		return err == nil && r.Exit == 1

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"os/exec"
 	"os/signal"
 	"strconv"
 	"sync/atomic"
@@ -121,11 +122,30 @@ func New(opt Options) (*Monitor, error) {
 
 func newMonitor(opt Options, cfg *config.Loaded, listeners peer.Listeners) *Monitor {
 	m := &Monitor{opt: opt, log: opt.Log, listeners: listeners, started: time.Now(),
-		program:   "/proc/self/exe", // whatever happens to the file that we were started from
+		program:   program(),
 		arguments: []string{"latchkeyd", "worker", "--config", opt.ConfigFile},
 		silence:   control.Silence}
 	m.adopt(cfg)
 	return m
+}
+
+// program is the file to start the worker from: by its name as long as that is
+// still the file that runs, so that ps shows it; whatever happened to the name
+// otherwise, as during an upgrade. Without /proc, as in a bare chroot, the name.
+func program() string {
+	const self = "/proc/self/exe"
+	if running, err := os.Stat(self); err == nil {
+		if path, err := os.Readlink(self); err == nil {
+			if named, err := os.Stat(path); err == nil && os.SameFile(running, named) {
+				return path
+			}
+		}
+		return self
+	}
+	if path, err := exec.LookPath(os.Args[0]); err == nil {
+		return path
+	}
+	return os.Args[0]
 }
 
 // openListeners takes over the sockets that are open already and opens the

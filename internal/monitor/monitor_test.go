@@ -428,6 +428,44 @@ func TestWorkerIsPoor(t *testing.T) {
 	}
 }
 
+// systemd is told what happens, and that we live.
+func TestNotify(t *testing.T) {
+	dir, err := os.MkdirTemp("", "lk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	systemd, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: dir + "/notify", Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer systemd.Close()
+	t.Setenv("NOTIFY_SOCKET", dir+"/notify")
+	t.Setenv("WATCHDOG_USEC", "40000")
+	t.Setenv("WATCHDOG_PID", "")
+	var told lockedBuffer
+	go func() {
+		b := make([]byte, 4096)
+		for {
+			n, err := systemd.Read(b)
+			if err != nil {
+				return
+			}
+			_, _ = told.Write(append(b[:n], '\n'))
+		}
+	}()
+	r := run(t, "serves", nil)
+	count := func(state string) int { return strings.Count(told.String(), state) }
+	r.waitFor("READY", func() bool { return count("READY=1") == 1 })
+	r.waitFor("WATCHDOG", func() bool { return count("WATCHDOG=1") >= 2 })
+	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	r.waitFor("RELOADING and READY again", func() bool { return count("RELOADING=1\nMONOTONIC_USEC=") == 1 && count("READY=1") == 2 })
+	r.stop()
+	r.waitFor("STOPPING", func() bool { return count("STOPPING=1") >= 1 })
+}
+
 func TestOnlyRoot(t *testing.T) {
 	if os.Geteuid() == 0 {
 		// Root cannot see this refusal; TestKilledWorkerIsReplaced and the lab's tests cover its side.
