@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -130,12 +129,12 @@ func (s *show) enter(line string) {
 		return
 	}
 	s.print(line)
-	c := s.nas.Command("bash", "-o", "pipefail", "-c", line)
-	c.Env = []string{"TERM=xterm", "COLUMNS=120"}
-	var both bytes.Buffer
-	c.Stdout, c.Stderr = &both, &both
+	c := s.nas.Command("bash", "-c", "exec 2>&1; "+line)
+	c.Env = []string{"TERM=xterm", "COLUMNS=118"}
 	r, err := c.Run(s.ctx)
-	_, _ = s.out.Write(both.Bytes())
+	if r != nil {
+		fmt.Fprint(s.out, r.Stdout)
+	}
 	switch {
 	case err != nil:
 		s.err = err
