@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -35,6 +36,7 @@ type SRV struct {
 type Resolver struct {
 	servers []netip.AddrPort
 	dial    Dialer
+	good    atomic.Int32 // the server that answered last is asked first
 }
 
 // Dialer opens a connection, as net.Dialer.DialContext does. Nil means that.
@@ -179,8 +181,14 @@ func (r *Resolver) ask(ctx context.Context, name string, kind uint16) ([]dns.RR,
 	q := new(dns.Msg)
 	q.SetQuestion(dns.Fqdn(name), kind)
 	q.SetEdns0(1232, false)
-	answers, err := race(ctx, r.servers, hedge, func(ctx context.Context, s netip.AddrPort) ([]dns.RR, error) {
-		return r.exchange(ctx, q.Copy(), s)
+	good := int(r.good.Load())
+	servers := append([]netip.AddrPort{r.servers[good]}, slices.Delete(slices.Clone(r.servers), good, good+1)...)
+	answers, err := race(ctx, servers, hedge, func(ctx context.Context, s netip.AddrPort) ([]dns.RR, error) {
+		rrs, err := r.exchange(ctx, q.Copy(), s)
+		if err == nil || fault.Is(err, fault.NotFound) {
+			r.good.Store(int32(slices.Index(r.servers, s)))
+		}
+		return rrs, err
 	})
 	if err != nil {
 		return nil, fault.Wrap(fault.Unknown, "ask DNS for "+name, err)
