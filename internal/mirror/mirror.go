@@ -5,31 +5,32 @@
 // at a time before a sign-in.
 //
 // It decides which object is which row: by Entra object id first, which is
-// believed only where Microsoft's sync alone writes, then by objectGUID, then
-// by SID; by name never. It never gives out an id or a name (the store does),
-// never writes to the directory, never lets go of more rows at once than the
-// breaker allows, and leaves the store as it was when a pass fails.
+// believed only where Microsoft's sync alone writes, then by objectGUID, then,
+// for the groups and accounts that every domain has, by SID; by name never. It
+// never gives out an id or a name (the store does), never writes to the
+// directory, never lets go of more rows at once than the breaker allows, and
+// leaves the store as it was when a pass fails: a pass reads first and then
+// writes in one transaction.
 package mirror
 
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/directory"
-	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/store"
 )
-
-var errUnbuilt = fault.New(fault.Internal, "not built yet")
 
 // Directory is where the truth is; [LDAP] makes one of a *directory.Client.
 type Directory interface {
 	// Session returns a connection to one DC, to be used until it fails.
 	Session(ctx context.Context) (Session, error)
-	// Watch calls changed at each change the DC tells of, until it breaks.
-	Watch(ctx context.Context, ready func(dc string), changed func()) error
+	// Watch calls changed at each change the DC tells of, until it breaks; ready
+	// is called once when it stands.
+	Watch(ctx context.Context, ready, changed func()) error
 }
 
 // Session is one connection to one DC. *directory.Conn has these methods.
@@ -41,6 +42,23 @@ type Session interface {
 	TokenGroups(ctx context.Context, dn string) ([]identity.SID, error)
 }
 
+// LDAP makes a Directory of a client.
+func LDAP(c *directory.Client) Directory { return ldap{c} }
+
+type ldap struct{ client *directory.Client }
+
+func (l ldap) Session(ctx context.Context) (Session, error) {
+	c, err := l.client.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (l ldap) Watch(ctx context.Context, ready, changed func()) error {
+	return l.client.Watch(ctx, func(directory.DC) { ready() }, func(directory.Changed) { changed() })
+}
+
 // Config for New. Store and Directory are required; zero times take defaults.
 type Config struct {
 	Store     *store.Store
@@ -49,9 +67,13 @@ type Config struct {
 	Interval      time.Duration // between incremental passes; 0: 30 s
 	SweepInterval time.Duration // between sweeps for deletions; 0: 15 min
 	FullInterval  time.Duration // between full passes; 0: 24 h
+	RetryInterval time.Duration // after a pass that failed; 0: 2 s
+	// AnswerTimeout is how long a DC may say nothing in the middle of a pass;
+	// 0: 15 s.
+	AnswerTimeout time.Duration
 	// MaxDeletions is the share of the users, and of the groups, in per cent,
-	// that one pass may let go of without being told to; 0: 10. Up to five of
-	// each may always go.
+	// that one pass may let go of without being told to; 0: 10. A handful (five
+	// of each) may always go, or a small domain could never lose anybody.
 	MaxDeletions int
 
 	Log *slog.Logger     // nil: slog.Default()
@@ -60,14 +82,51 @@ type Config struct {
 
 // Mirror keeps one store true. Safe for concurrent use; passes run one at a
 // time.
-type Mirror struct{}
+type Mirror struct {
+	cfg  Config
+	pass chan struct{} // holds a token while no pass runs
+
+	lock   sync.Mutex
+	status Status
+	at     store.Sync // where the mirror is, as the last pass left it
+	swept  time.Time
+	loaded bool
+	fresh  *fresh // what was refreshed while a pass runs; nil: none runs
+}
+
+// fresh names what RefreshOne has written since a pass began to read: the pass
+// knows less about it.
+type fresh struct {
+	objects, oids map[identity.GUID]struct{}
+	rows          map[identity.RowID]struct{}
+}
 
 // New returns a mirror that does nothing yet.
-func New(cfg Config) *Mirror { return &Mirror{} }
-
-// Run keeps the store true until ctx ends, and returns ctx's error. A pass that
-// fails is logged, told by Status and tried again.
-func (m *Mirror) Run(ctx context.Context) error { return errUnbuilt }
+func New(cfg Config) *Mirror {
+	for _, d := range []struct {
+		field *time.Duration
+		value time.Duration
+	}{
+		{&cfg.Interval, 30 * time.Second}, {&cfg.SweepInterval, 15 * time.Minute}, {&cfg.FullInterval, 24 * time.Hour},
+		{&cfg.RetryInterval, 2 * time.Second}, {&cfg.AnswerTimeout, 15 * time.Second},
+	} {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+	}
+	if cfg.MaxDeletions == 0 {
+		cfg.MaxDeletions = 10
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	m := &Mirror{cfg: cfg, pass: make(chan struct{}, 1)}
+	m.pass <- struct{}{}
+	return m
+}
 
 // Request says what Sync should do.
 type Request struct {
@@ -90,8 +149,8 @@ type Stage string
 const (
 	StageConnect Stage = "connect"
 	StageRead    Stage = "read"
-	StageApply   Stage = "apply"
 	StageSweep   Stage = "sweep"
+	StageApply   Stage = "apply"
 )
 
 // Result is what one pass did.
@@ -105,49 +164,3 @@ type Result struct {
 	Duration time.Duration
 	DC       string
 }
-
-// Sync makes one pass now, after the one that may be running, sweep for
-// deletions included when Full or AcceptDeletions. progress, which may be nil,
-// is called from one goroutine, at most about every 100 ms. fault.Unreachable:
-// no DC; the store is as it was.
-func (m *Mirror) Sync(ctx context.Context, r Request, progress func(Progress)) (Result, error) {
-	return Result{}, errUnbuilt
-}
-
-// RefreshOne reads one user (or group) from the DC, before a sign-in, and
-// returns the row as it is then. Someone the mirror has not met yet is added.
-// fault.NotFound: the directory has nobody by this key. fault.Unreachable: it
-// could not be asked in time; the row in the store stays as good as it was.
-func (m *Mirror) RefreshOne(ctx context.Context, key identity.Key) (store.Entry, error) {
-	return store.Entry{}, errUnbuilt
-}
-
-// Status is how the mirror is. Times are zero for "never".
-type Status struct {
-	Complete         bool // a full pass has gone through, now or in an earlier run
-	LastSync         time.Time
-	LastFull         time.Time
-	LastDuration     time.Duration
-	LastError        string // of the last pass, empty when it was good
-	LastRemedy       string
-	UnreachableSince time.Time // no DC answered since; zero: reachable
-	DC               string
-	Skew             time.Duration // clock of the DC minus ours
-	Held             int
-	Problems         []Problem
-	Running          bool // a pass is running now
-}
-
-// Problem is something in the directory that an administrator should know.
-type Problem struct {
-	ID      string // short and stable: "oid-conflict", "held-deletions", "no-id", "defects"
-	Summary string
-	Remedy  string
-	Since   time.Time
-}
-
-// Status returns how the mirror is, without waiting for a pass.
-func (m *Mirror) Status() Status { return Status{} }
-
-// LDAP makes a Directory of a client.
-func LDAP(c *directory.Client) Directory { return nil }

@@ -185,11 +185,11 @@ func (t *Tx) write(old, r *Row) error {
 	return nil
 }
 
-// changed reports whether two states of a row differ in more than the times at
-// which they were seen.
+// changed reports whether two states of a row differ in more than when they were
+// seen.
 func changed(old, r *Row) bool {
 	a, b := *old, *r
-	a.Missed, a.USN, b.Missed, b.USN = 0, 0, 0, 0
+	a.Missed, b.Missed = 0, 0
 	ac, bc := a.Common(), b.Common()
 	at, bt := ac.Changed, bc.Changed
 	bc.Changed = at

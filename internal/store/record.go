@@ -35,7 +35,6 @@ const (
 	recID             protowire.Number = 18 // varint
 	recMoved          protowire.Number = 19 // varint
 	recMissed         protowire.Number = 20 // varint
-	recUSN            protowire.Number = 21 // varint
 	recUPN            protowire.Number = 22
 	recGivenName      protowire.Number = 23
 	recSurname        protowire.Number = 24
@@ -76,7 +75,6 @@ func appendRecord(b []byte, r *Row) []byte {
 	b = putNum(b, recID, uint64(r.ID))
 	b = putFlag(b, recMoved, r.Moved)
 	b = putNum(b, recMissed, uint64(r.Missed))
-	b = putNum(b, recUSN, r.USN)
 	if u := r.User; u != nil {
 		b = putText(b, recUPN, u.UPN)
 		b = putText(b, recGivenName, u.GivenName)
@@ -178,8 +176,6 @@ func (r *Row) field(c *identity.Common, num protowire.Number, typ protowire.Type
 			r.Moved = n != 0
 		case recMissed:
 			r.Missed = uint32(n)
-		case recUSN:
-			r.USN = n
 		case recGID:
 			if r.User == nil {
 				return false, nil

@@ -44,7 +44,6 @@ type Row struct {
 	ID     uint32 // the number given to the row, for life; 0: none yet
 	Moved  bool   // ID does not follow the arithmetic
 	Missed uint32 // sweeps in a row that did not see the object
-	USN    uint64 // uSNChanged of the object when it was last written here
 	Gone   bool   // the row is in its grave: it is nobody, but its id and SIDs stay
 
 	unknown []byte // fields that a newer version wrote

@@ -102,6 +102,16 @@ func (t *Tx) del(bucket, key []byte) error {
 	return fault.Wrap(fault.Internal, "write to the store", t.tx.Bucket(bucket).Delete(key))
 }
 
+// Touched reports whether the transaction has changed a row, or the members of a
+// group, so far.
+func (t *Tx) Touched(id identity.RowID) bool { return t.changes[id] != nil }
+
+// Wrote reports whether the transaction has written anything so far.
+func (t *Tx) Wrote() bool { return t.wrote }
+
+// Domain returns the domain that rows are named and numbered for.
+func (t *Tx) Domain() identity.Domain { return t.rules.Domain }
+
 // Load returns a row, live or gone; nil when there never was one. The caller may
 // change it and put it back.
 func (t *Tx) Load(id identity.RowID) (*Row, error) {

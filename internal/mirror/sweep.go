@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package mirror
+
+import (
+	"slices"
+
+	"github.com/latchkey-nas/latchkey/internal/identity"
+	"github.com/latchkey-nas/latchkey/internal/store"
+)
+
+// patience is how many sweeps in a row may miss an object before its row goes.
+const patience = 2
+
+// handful is how many rows of a kind one pass may always let go of: ten per
+// cent of a small domain is nobody.
+const handful = 5
+
+// swept is what a sweep found.
+type swept struct{ removed, held int }
+
+// sweep counts, for every row, whether its object was seen, and lets those go
+// that were missed often enough: as many of a kind as the breaker allows, or
+// none. counted are rows whose miss this pass has counted already.
+func sweep(tx *store.Tx, b *batch, seen func(identity.GUID) bool, counted map[identity.RowID]bool, percent int, accept bool) (swept, error) {
+	var done swept
+	var missed, found []*store.Row
+	total := make(map[identity.Kind]int)
+	if err := tx.Rows(0, func(r *store.Row) error {
+		c := r.Common()
+		total[r.Kind()]++
+		switch {
+		case seen(c.ObjectGUID) || b.fresh.row(c.Row) || b.fresh.object(c.ObjectGUID):
+			if r.Missed > 0 {
+				found = append(found, r)
+			}
+		case !c.Created.Before(b.began): // newer than what was read
+		default:
+			missed = append(missed, r)
+		}
+		return nil
+	}); err != nil {
+		return done, err
+	}
+	for _, r := range found {
+		r.Missed = 0
+		r.Common().State &^= identity.Missing
+		if err := tx.Put(r); err != nil {
+			return done, err
+		}
+	}
+	going := make(map[identity.Kind][]*store.Row)
+	for _, r := range missed {
+		if !counted[r.Common().Row] && r.Missed < patience {
+			r.Missed++
+			r.Common().State |= identity.Missing
+			if err := tx.Put(r); err != nil {
+				return done, err
+			}
+		}
+		if r.Missed >= patience {
+			going[r.Kind()] = append(going[r.Kind()], r)
+		}
+	}
+	settled := make(map[identity.GUID]bool)
+	for kind, rows := range going {
+		if !accept && len(rows) > max(handful, total[kind]*percent/100) {
+			done.held += len(rows)
+			continue
+		}
+		slices.SortFunc(rows, func(a, b *store.Row) int { return int(int64(a.Common().Row) - int64(b.Common().Row)) })
+		for _, r := range rows {
+			if err := tx.Retire(r.Common().Row); err != nil {
+				return done, err
+			}
+			if r.Common().State.Has(identity.Conflicted) {
+				settled[r.Common().OID] = true
+			}
+			done.removed++
+		}
+	}
+	return done, unmark(tx, settled)
+}
+
+// unmark clears the mark of rows whose oid is theirs alone again.
+func unmark(tx *store.Tx, oids map[identity.GUID]bool) error {
+	for oid := range oids {
+		if oid.IsZero() {
+			continue
+		}
+		rows, err := tx.FindOID(oid)
+		if err != nil {
+			return err
+		}
+		rows = slices.DeleteFunc(rows, func(r *store.Row) bool { return r.Gone })
+		if len(rows) != 1 || !rows[0].Common().State.Has(identity.Conflicted) {
+			continue
+		}
+		rows[0].Common().State &^= identity.Conflicted
+		if err := tx.Put(rows[0]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
