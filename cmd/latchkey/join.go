@@ -21,6 +21,9 @@ import (
 	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
 )
 
+// goesOn is what to know when a join or a leave is interrupted.
+const goesOn = "the daemon goes on with what it has begun: see `latchkey status`"
+
 func (a *app) joinCommand() *cobra.Command {
 	req := &latchkeyv1.JoinRequest{}
 	var people string
@@ -96,6 +99,7 @@ func (a *app) join(ctx context.Context, req *latchkeyv1.JoinRequest, passwordStd
 		defer password.Wipe()
 		req.Password = password.Reveal()
 	}
+	a.goesOn = goesOn
 	stream, err := conn.Admin.Join(ctx, req)
 	if err != nil {
 		return err
@@ -236,6 +240,7 @@ join wrote to /etc.`,
 				defer password.Wipe()
 				req.Password = password.Reveal()
 			}
+			a.goesOn = goesOn
 			stream, err := conn.Admin.Leave(ctx, req)
 			if err != nil {
 				return err

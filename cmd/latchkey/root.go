@@ -42,6 +42,7 @@ type app struct {
 	json    bool
 	began   bool   // the command line was understood
 	advised string // the remedy that a step has printed already
+	goesOn  string // what to know about a task that is interrupted
 }
 
 // run runs one command line and returns the exit status.
@@ -54,7 +55,7 @@ func run(ctx context.Context, args []string, c *console) int {
 	root.SetErr(c.err)
 	err := root.ExecuteContext(ctx)
 	if ctx.Err() != nil && err != nil {
-		err = errInterrupted
+		err = fault.WithRemedy(errInterrupted, a.goesOn)
 	}
 	a.complain(err)
 	return a.status(err)

@@ -70,7 +70,9 @@ type Daemon struct {
 	joiner    *join.Joiner
 	publisher *publish.Publisher
 
-	task sync.Mutex // held by a join or a leave
+	task     sync.Mutex // held by a join or a leave
+	turn     sync.Mutex // held while the membership is ended or taken up
+	settling sync.Mutex // held while the rules for rows are changed
 
 	mu     sync.Mutex
 	local  accounts.Set
@@ -117,9 +119,10 @@ const stopTime = 700 * time.Millisecond
 // Run serves until ctx ends, which is a clean stop: nil. Whatever is in the
 // store is served at once; the domain is asked afterwards.
 func (d *Daemon) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
 	d.life = ctx
 	var all sync.WaitGroup
-	defer d.close(&all)
+	defer func() { cancel(); d.close(&all) }()
 	failed := make(chan error, 1)
 	fail := func(err error) {
 		if err != nil && ctx.Err() == nil {
@@ -147,7 +150,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	if d.store != nil {
 		all.Go(func() { fail(d.publisher.Run(ctx)) })
-		if err := d.begin(ctx); err != nil {
+		if err := d.restart(ctx); err != nil {
 			d.log.Error("the membership cannot be taken up", "error", err)
 		}
 	}
@@ -166,14 +169,11 @@ func (d *Daemon) Run(ctx context.Context) error {
 func (d *Daemon) close(all *sync.WaitGroup) {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
-	d.mu.Lock()
-	member := d.member
-	d.member = nil
-	d.mu.Unlock()
 	stopped := make(chan struct{})
-	go func() { defer close(stopped); member.stop() }()
+	go func() { defer close(stopped); d.halt() }()
 	d.doors.Stop(ctx)
 	<-stopped
+	all.Wait() // what hangs is the monitor's to end
 	if d.store != nil {
 		if err := d.store.Close(); err != nil {
 			d.log.Error("the store was not closed well", "error", err)

@@ -42,6 +42,7 @@ func (m *member) stop() {
 }
 
 // begin takes up the membership that the store remembers; none is no error.
+// The caller holds turn.
 func (d *Daemon) begin(ctx context.Context) error {
 	machine, err := d.store.Machine(ctx)
 	if fault.Is(err, fault.NotFound) {
@@ -122,7 +123,8 @@ func directoryDiffers(a, b *config.Directory) bool {
 		a.SyncInterval != b.SyncInterval || a.SweepInterval != b.SweepInterval || a.FullInterval != b.FullInterval || a.MaxDeletions != b.MaxDeletions
 }
 
-// halt stops the mirror, where one runs.
+// halt stops the mirror, where one runs. Whoever means to begin again holds
+// turn meanwhile.
 func (d *Daemon) halt() {
 	d.mu.Lock()
 	m := d.member
@@ -134,6 +136,8 @@ func (d *Daemon) halt() {
 // restart starts the mirror anew, with what the store and the configuration
 // say now.
 func (d *Daemon) restart(ctx context.Context) error {
+	d.turn.Lock()
+	defer d.turn.Unlock()
 	d.halt()
 	return d.begin(ctx)
 }
@@ -163,6 +167,8 @@ func (d *Daemon) present(ctx context.Context) {
 // named, numbered and shown: the configuration's, the machine's own accounts
 // and the domain.
 func (d *Daemon) settle(ctx context.Context) error {
+	d.settling.Lock()
+	defer d.settling.Unlock()
 	machine, err := d.store.Machine(ctx)
 	if fault.Is(err, fault.NotFound) {
 		d.publisher.Settle(nil)

@@ -129,6 +129,8 @@ func (d *Daemon) Leave(ctx context.Context, req grpcapi.LeaveRequest, progress g
 	}
 	ctx, cancel := d.detach(ctx)
 	defer cancel()
+	d.turn.Lock()
+	defer d.turn.Unlock()
 	d.halt() // its session uses the keys that are about to go
 	err = d.joiner.Leave(ctx, join.LeaveRequest{User: req.User, Password: req.Password, KeepAccount: req.KeepAccount},
 		func(s join.Step) { progress(step(s)) })

@@ -406,7 +406,7 @@ func (s *story) stop(monitor string) {
 	s.t.Helper()
 	s.sh("kill -TERM " + monitor)
 	s.waitFor("the daemon ends", func() bool {
-		r, err := s.nas.Run(s.ctx, "pgrep", "-f", "latchkeyd (run|worker)")
+		r, err := s.nas.Run(s.ctx, "pgrep", "-f", "[l]atchkeyd (run|worker)")
 		return err == nil && r.Exit == 1
 	})
 }
@@ -464,11 +464,105 @@ func TestWorkerDiesWithItsMonitor(t *testing.T) {
 	s := begin(t, lab.Population{})
 	s.sh("kill -9 $(pgrep -f '[l]atchkeyd run')")
 	s.waitFor("the worker is gone", func() bool {
-		r, err := s.nas.Run(s.ctx, "pgrep", "-f", "latchkeyd worker")
+		r, err := s.nas.Run(s.ctx, "pgrep", "-f", "[l]atchkeyd worker")
 		return err == nil && r.Exit == 1
 	})
 	if err := s.nas.Start(s.ctx, false); err != nil {
 		t.Fatal(err)
 	}
 	s.cli(1, "status")
+}
+
+// held opens the sockets as systemd does, and starts the daemon with them each
+// time it ends.
+const held = `
+import os, socket
+os.makedirs("/run/latchkey", exist_ok=True)
+listeners = []
+for name, mode in (("api", 0o666), ("admin", 0o660)):
+    s = socket.socket(socket.AF_UNIX)
+    s.bind("/run/latchkey/%s.sock" % name)
+    os.chmod("/run/latchkey/%s.sock" % name, mode)
+    s.listen(128)
+    listeners.append(s)
+def pass_on():
+    for i, s in enumerate(listeners):
+        os.dup2(s.fileno(), 100 + i)
+    for i in range(len(listeners)):
+        os.dup2(100 + i, 3 + i)
+        os.set_inheritable(3 + i, True)
+    os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="2", LISTEN_FDNAMES="api:admin")
+while True:
+    pid = os.fork()
+    if pid == 0:
+        pass_on()
+        os.execv("/usr/sbin/latchkeyd", ["/usr/sbin/latchkeyd", "run"])
+    os.waitpid(pid, 0)
+`
+
+// With sockets that systemd holds, even the monitor may be killed: callers wait
+// in the queue and are answered by the next daemon.
+func TestSocketsOutliveTheDaemon(t *testing.T) {
+	s := begin(t, lab.Population{Users: 10, Groups: 2})
+	if err := s.nas.MustJoin(s.ctx, s.domain); err != nil {
+		t.Fatal(err)
+	}
+	s.stop(s.sh("pgrep -f '[l]atchkeyd run'"))
+	c := s.nas.Command("python3", "-c", held)
+	c.Log = "/var/log/held.log"
+	holder, err := c.Start(s.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = holder.Kill()
+		if text, err := s.nas.ReadFile(context.WithoutCancel(s.ctx), "/var/log/held.log"); t.Failed() {
+			t.Logf("the log of the daemons: %v\n%s", err, text)
+		}
+	})
+	if err := s.nas.WaitAnswer(s.ctx); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		s.sh("kill -9 $(pgrep -f '[l]atchkeyd run')")
+		s.cli(0, "user", "get", "user00001")
+	}
+	s.sh("test -S /run/latchkey/api.sock")
+}
+
+// The units mean what they say, as far as systemd can tell without running them.
+func TestUnits(t *testing.T) {
+	s := begin(t, lab.Population{})
+	r, err := s.nas.Run(s.ctx, "systemd-analyze", "verify", "--man=no", "/lib/systemd/system/latchkeyd.service", "/lib/systemd/system/latchkeyd-api.socket", "/lib/systemd/system/latchkeyd-admin.socket")
+	if err != nil || !r.Ok() || strings.Contains(r.Stderr, "latchkeyd") {
+		t.Errorf("systemd-analyze verify: %v\n%s", err, r)
+	}
+	s.sh("systemd-sysusers --dry-run /usr/lib/sysusers.d/latchkey.conf")
+	s.sh("systemd-tmpfiles --create /usr/lib/tmpfiles.d/latchkey.conf")
+}
+
+// The daemon needs neither systemd nor a first process above it: it runs as
+// process 1 of a container.
+func TestAsFirstProcess(t *testing.T) {
+	s := begin(t, lab.Population{Users: 10, Groups: 2})
+	if err := s.nas.MustJoin(s.ctx, s.domain); err != nil {
+		t.Fatal(err)
+	}
+	s.stop(s.sh("pgrep -f '[l]atchkeyd run'"))
+	c := s.nas.Command("unshare", "--pid", "--fork", "--mount-proc", "/usr/sbin/latchkeyd", "run")
+	c.Log = "/var/log/first.log"
+	p, err := c.Start(s.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.nas.WaitAnswer(s.ctx); err != nil {
+		t.Fatal(err)
+	}
+	s.cli(0, "user", "get", "user00001")
+	s.sh("kill -9 " + s.worker())
+	s.cli(0, "user", "get", "user00001")
+	s.sh("kill -TERM $(pgrep -f '^/usr/sbin/[l]atchkeyd run')")
+	if r, err := p.Wait(); err != nil || r.Exit != 0 {
+		t.Errorf("the end: %v\n%s", err, r)
+	}
 }

@@ -47,6 +47,8 @@ type Publisher interface {
 	Install(ctx context.Context, snapshot *os.File) error
 	// Withdraw takes the published snapshot away.
 	Withdraw() error
+	// Close gives back what it holds; what is published stays.
+	Close() error
 	// SetRanges says which ids a snapshot may hold from now on.
 	SetRanges([]snapshot.Range)
 }
@@ -171,7 +173,11 @@ func openListeners(ids accountIDs) (peer.Listeners, error) {
 // Run starts the worker and watches it until SIGTERM, SIGINT or the end of ctx,
 // which are a clean stop: nil. SIGHUP reads the configuration again.
 func (m *Monitor) Run(ctx context.Context) error {
-	defer m.listeners.Close()
+	defer func() {
+		if err := errors.Join(m.listeners.Close(), m.opt.publisher.Close()); err != nil {
+			m.log.Warn("the end was not clean", "error", err)
+		}
+	}()
 	// The journal may go away for a moment; a write to it must not end us.
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)

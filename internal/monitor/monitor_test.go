@@ -156,6 +156,7 @@ func (d *doer) Install(_ context.Context, f *os.File) error {
 	return err
 }
 func (d *doer) Withdraw() error              { d.note("withdraw"); return nil }
+func (d *doer) Close() error                 { return nil }
 func (d *doer) SetRanges(r []snapshot.Range) { d.note("range %d", r[0].Low) }
 func (d *doer) InstallHostKeys(k krb5conf.HostKeys) error {
 	d.note("install %s %s", k.Account, k.Keytab.Reveal())
