@@ -8,10 +8,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
-	"github.com/cpuguy83/go-md2man/v2/md2man"
 	"github.com/spf13/cobra/doc"
 
 	"github.com/latchkey-nas/latchkey/internal/config"
@@ -43,26 +41,27 @@ func writeDocs(dir string) error {
 	if err := doc.GenManTree(root, header, man); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(man, "latchkey.toml.5"), md2man.Render([]byte(configPage())), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(man, "latchkey.toml.5"), []byte(configPage()), 0o644); err != nil {
 		return err
 	}
 	return os.WriteFile(filepath.Join(dir, "latchkey.toml.example"), []byte(config.Example()), 0o644)
 }
 
-// configPage is latchkey.toml(5) in Markdown.
+// configPage is latchkey.toml(5), in the language of man(7).
 func configPage() string {
-	var b strings.Builder
-	b.WriteString("# latchkey.toml 5 \"\" latchkey latchkey\n\n# NAME\n\nlatchkey.toml - settings of latchkeyd(8)\n\n# DESCRIPTION\n\n" +
-		"/etc/latchkey/latchkey.toml is optional; without it every key has its default. The daemon never writes it. What " +
-		"**latchkey config set** changes is kept in /var/lib/latchkey/conf.d and read after it. An unknown key or a bad value refuses " +
-		"the start, with its line; at a reload the old settings stay in force. **latchkey config check** tells beforehand.\n\n# KEYS\n\n")
-	for _, k := range config.Keys() {
-		fmt.Fprintf(&b, "**%s**\n:   %s", k.Name, k.Doc)
-		if len(k.Words) > 0 {
-			fmt.Fprintf(&b, " One of: %s.", strings.Join(k.Words, ", "))
-		}
-		fmt.Fprintf(&b, " The value %s.\n\n", k.Effect)
-	}
-	b.WriteString("# SEE ALSO\n\nlatchkey(1), latchkeyd(8)\n")
-	return b.String()
+	return `.TH latchkey.toml 5 "" latchkey latchkey
+.SH NAME
+latchkey.toml \- settings of latchkeyd(8)
+.SH DESCRIPTION
+/etc/latchkey/latchkey.toml is optional; without it every key has its default. The daemon
+never writes it. What
+.B latchkey config set
+changes is kept in /var/lib/latchkey/conf.d and read after it. An unknown key or a bad value
+refuses the start, with its line; at a reload the old settings stay in force.
+.B latchkey config check
+tells beforehand.
+.SH KEYS
+` + config.Manual() + `.SH SEE ALSO
+latchkey(1), latchkeyd(8)
+`
 }

@@ -77,7 +77,6 @@ type Directory struct {
 	SweepInterval     time.Duration
 	FullInterval      time.Duration
 	MaxDeletions      int64 // per cent of the rows that one sweep may drop
-	AnswerTimeout     time.Duration
 }
 
 // IDMap says how SIDs become numbers.
@@ -173,7 +172,6 @@ func Default() Config {
 			SweepInterval: 15 * time.Minute,
 			FullInterval:  24 * time.Hour,
 			MaxDeletions:  10,
-			AnswerTimeout: 10 * time.Second,
 		},
 		IDMap: IDMap{Method: "rid"},
 		NSS: NSS{

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
+	"github.com/latchkey-nas/latchkey/internal/publish"
 )
 
 func TestMistakes(t *testing.T) {
@@ -111,6 +112,30 @@ func TestDefaultsPassTheirOwnChecks(t *testing.T) {
 		}
 		if k.Doc == "" || !strings.HasSuffix(k.Doc, ".") {
 			t.Errorf("%s: words are missing or end without a full stop", k.Name)
+		}
+	}
+}
+
+// What the publisher makes of a template is not told by the parser of another
+// package: both must take and refuse the same.
+func TestTemplatesAreThePublishers(t *testing.T) {
+	if templateLetters != publish.Variables {
+		t.Errorf("letters: got %q, want %q", templateLetters, publish.Variables)
+	}
+	for _, text := range []string{"", "/home/%D/%u", "/%l/%U%%", "/x/%", "/x/%z", "home/%u", "/a/../b", "/a/..", "/a:b", "/a\tb", "/a\xffb", "/..a/b", "/é/%d", "%n", "%n, %p", "a:b"} {
+		_, path := publish.NewPolicy(publish.Settings{Home: text})
+		if got := checkTemplatePath(text); (got == nil) != (path == nil) {
+			t.Errorf("path %q: got %v, the publisher says %v", text, got, path)
+		}
+		_, plain := publish.NewPolicy(publish.Settings{Gecos: text})
+		if got := checkTemplate(text); (got == nil) != (plain == nil) {
+			t.Errorf("text %q: got %v, the publisher says %v", text, got, plain)
+		}
+	}
+	for _, pattern := range []string{"*", "a[b", "[a-z]*", "\\", "x?"} {
+		_, err := publish.NewPolicy(publish.Settings{Users: publish.Filter{Hide: []string{pattern}}})
+		if got := checkPattern(pattern); (got == nil) != (err == nil) {
+			t.Errorf("pattern %q: got %v, the publisher says %v", pattern, got, err)
 		}
 	}
 }

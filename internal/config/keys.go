@@ -116,9 +116,6 @@ func makeTable() []Key {
 		{Name: "directory.max_deletions", Doc: "The share of all rows, in per cent, that may disappear at once. Where more are missing, none is let go until `latchkey sync --accept-deletions`.",
 			Min: 1, Max: 100,
 			field: func(c *Config) any { return &c.Directory.MaxDeletions }},
-		{Name: "directory.answer_timeout", Doc: "How long one question to a domain controller may take.",
-			Min: int64(time.Second), Max: int64(5 * time.Minute),
-			field: func(c *Config) any { return &c.Directory.AnswerTimeout }},
 
 		{Name: "idmap.method", Doc: "rid: base + RID, the numbers TrueNAS and winbind's idmap_rid give. sssd: the slices of SSSD. autorid: those of winbind's autorid, first range.",
 			Words: []string{"rid", "sssd", "autorid"}, Effect: NewRows,
@@ -142,7 +139,7 @@ func makeTable() []Key {
 
 		{Name: "nss.home", Doc: templateDoc("Home directory."), check: checkTemplatePath,
 			field: func(c *Config) any { return &c.NSS.Home }},
-		{Name: "nss.shell", Doc: "Login shell. Who may log in is not decided here: see `latchkey access`.", check: checkTemplatePath,
+		{Name: "nss.shell", Doc: "Login shell. Who may log in is not decided by it.", check: checkTemplatePath,
 			field: func(c *Config) any { return &c.NSS.Shell }},
 		{Name: "nss.gecos", Doc: templateDoc("The full name field."), check: checkTemplate,
 			field: func(c *Config) any { return &c.NSS.Gecos }},
