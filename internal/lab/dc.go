@@ -4,7 +4,11 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -29,33 +33,58 @@ var dcPorts = []string{"53", "88", "135", "389", "445", "464", "636", "3268", "4
 // FQDN is the DC's DNS name.
 func (d *DC) FQDN() string { return d.Hostname() + "." + d.options.DNS }
 
-// startDC starts a machine with a copy of a provisioned domain, and Samba in it.
-func (l *Lab) startDC(ctx context.Context, options DomainOptions, name string, address int, template string) (*DC, error) {
-	info, err := l.reserve(machineInfo{Name: name, Kind: "dc", Hostname: name}, address)
+// startDCMachine starts a machine that is to be a domain controller, over
+// layers that provisioning wrote.
+func (l *Lab) startDCMachine(ctx context.Context, options DomainOptions, name string, layers []string) (*DC, error) {
+	if !boxName.MatchString(name) || len(name) > 15 {
+		return nil, fmt.Errorf("host name %q of a domain controller: letters, digits and dashes, 15 at most", name)
+	}
+	info, err := l.reserve(machineInfo{Name: name, Kind: "dc", Hostname: name}, firstDC)
 	if err != nil {
 		return nil, err
 	}
-	lower := []string{l.baseDir}
-	if template != "" {
-		lower = []string{template, l.baseDir}
-	}
 	m, err := l.startMachine(ctx, info, initConfig{
-		Lower: lower, Size: "16g",
+		Lower: append(layers, l.baseDir), Size: "16g",
 		Files: map[string]string{
 			"/etc/hostname":    name + "\n",
 			"/etc/hosts":       "127.0.0.1 localhost\n" + info.IP + " " + name + "." + options.DNS + " " + name + "\n",
 			"/etc/resolv.conf": "search " + options.DNS + "\nnameserver " + Network + fmt.Sprint(firstDC) + "\n",
+			"/etc/krb5.conf":   krb5Conf(options),
 		},
 	})
 	if err != nil {
 		l.forget(name)
 		return nil, err
 	}
-	if err := l.plug(m); err != nil {
-		return nil, err
+	return &DC{Machine: m, options: options}, l.plug(m)
+}
+
+// keepDisk copies what provisioning and joining wrote on a stopped DC to a
+// directory of the host, as a layer for others.
+func (m *Machine) keepDisk(ctx context.Context, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
 	}
-	dc := &DC{Machine: m, options: options}
-	return dc, dc.Start(ctx)
+	read, write, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer read.Close()
+	defer write.Close()
+	unpack := exec.CommandContext(ctx, "tar", "-C", dir, "--xattrs", "--xattrs-include=*", "--acls", "-xf", "-")
+	var said strings.Builder
+	unpack.Stdin, unpack.Stderr = read, &said
+	if err := unpack.Start(); err != nil {
+		return err
+	}
+	pack := m.Command("tar", "-C", "/", "--xattrs", "--xattrs-include=*", "--acls", "-cf", "-", "etc/samba", "etc/krb5.conf", "var/lib/samba")
+	pack.Stdout = write
+	_, err = pack.Output(ctx)
+	write.Close()
+	if unpacked := unpack.Wait(); unpacked != nil {
+		err = errors.Join(err, fmt.Errorf("unpacking the disk of %s: %w: %s", m.Name(), unpacked, said.String()))
+	}
+	return err
 }
 
 // plug connects a started machine to the switch and records it.

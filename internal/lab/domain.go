@@ -3,9 +3,12 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -26,6 +29,7 @@ type DomainOptions struct {
 	NetBIOS    string     `json:"netbios"` // AADDSCONTOSO
 	UPNSuffix  string     `json:"upn_suffix"`
 	Variant    string     `json:"variant,omitempty"` // another text is another domain of the same name: other SIDs, GUIDs and keys, people created in another order
+	DCs        int        `json:"dcs,omitempty"`     // how many domain controllers; 1 when 0
 	Population Population `json:"population"`
 }
 
@@ -38,6 +42,9 @@ func (o DomainOptions) withDefaults() DomainOptions {
 	}
 	if o.UPNSuffix == "" {
 		o.UPNSuffix = "contoso.test"
+	}
+	if o.DCs == 0 {
+		o.DCs = 1
 	}
 	return o
 }
@@ -57,7 +64,7 @@ func (o DomainOptions) ComputersDN() string { return "OU=AADDC Computers," + o.B
 // A Domain is an Active Directory domain on the lab's switch.
 type Domain struct {
 	DomainOptions
-	DC  *DC   // the first domain controller
+	DC  *DC   // the first domain controller, or the one that At was asked for
 	DCs []*DC // all of them
 
 	lab *Lab
@@ -74,12 +81,25 @@ func (l *Lab) Domain(ctx context.Context, options DomainOptions) (*Domain, error
 		return nil, err
 	}
 	d := &Domain{DomainOptions: options, lab: l}
-	err = l.progress.step("starting the domain controller", 4*time.Second, func() error {
-		dc, err := l.startDC(ctx, options, "dc1", firstDC, template)
-		if err != nil {
-			return err
+	what, each := "starting the domain controller", 2*time.Second
+	if options.DCs > 1 {
+		what = fmt.Sprintf("starting %d domain controllers", options.DCs)
+	}
+	err = l.progress.step(what, each*time.Duration(options.DCs), func() error {
+		for number := 1; number <= options.DCs; number++ {
+			name, layer := fmt.Sprint("dc", number), template
+			if options.DCs > 1 {
+				layer = filepath.Join(template, name)
+			}
+			dc, err := l.startDCMachine(ctx, options, name, []string{layer})
+			if err != nil {
+				return err
+			}
+			if err := dc.Start(ctx); err != nil {
+				return err
+			}
+			d.adopt(dc)
 		}
-		d.adopt(dc)
 		return nil
 	})
 	if err != nil {
@@ -98,10 +118,15 @@ func (l *Lab) OpenDomain() (*Domain, error) {
 		return nil, fmt.Errorf("lab %s has no domain", l.Name)
 	}
 	d := &Domain{DomainOptions: *st.Domain, lab: l}
-	for _, name := range []string{"dc1", "dc2", "dc3"} {
-		if info, ok := st.Machines[name]; ok {
-			d.adopt(&DC{Machine: &Machine{lab: l, info: info}, options: *st.Domain})
+	var machines []machineInfo
+	for _, info := range st.Machines {
+		if info.Kind == "dc" && info.Port != "" {
+			machines = append(machines, info)
 		}
+	}
+	slices.SortFunc(machines, func(a, b machineInfo) int { return cmp.Compare(a.IP, b.IP) })
+	for _, info := range machines {
+		d.adopt(&DC{Machine: &Machine{lab: l, info: info}, options: *st.Domain})
 	}
 	if d.DC == nil {
 		return nil, errors.New("the domain has no domain controller")
@@ -117,7 +142,7 @@ func (d *Domain) adopt(dc *DC) {
 	}
 }
 
-// Apply makes a change, or searches, on the first domain controller.
+// Apply makes a change, or searches, on the domain controller DC.
 func (d *Domain) Apply(ctx context.Context, change Change) ([]Entry, error) {
 	return d.db.do(ctx, change)
 }

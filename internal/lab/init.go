@@ -82,6 +82,11 @@ func becomeMachine() (serve func(), err error) {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return nil, fmt.Errorf("making mounts private: %w", err)
 	}
+	// Every refusal is told, not one a second: a test would wait for the
+	// others. The setting is of this network namespace only.
+	if err := os.WriteFile("/proc/sys/net/ipv4/icmp_ratelimit", []byte("0"), 0); err != nil {
+		return nil, fmt.Errorf("setting up the network: %w", err)
+	}
 	agent, err := listen(conf)
 	if err != nil {
 		return nil, err

@@ -67,7 +67,8 @@ func (d *Domain) AddUsers(ctx context.Context, users []User) error {
 	for i, user := range users {
 		changes[i] = addUser(d.DomainOptions, user)
 	}
-	return d.ApplyAll(ctx, changes)
+	_, err := d.Apply(ctx, Change{Op: "batch", All: changes, Bulk: true})
+	return err
 }
 
 // AddOU adds an organisational unit at the top of the domain, as members of

@@ -54,7 +54,7 @@ func (p Population) String() string {
 }
 
 func (p Population) expect() time.Duration {
-	expect := 2*time.Second + time.Duration(p.Users)*6*time.Millisecond + time.Duration(p.Groups)*15*time.Millisecond
+	expect := 2*time.Second + time.Duration(p.Users)*3*time.Millisecond + time.Duration(p.Groups)*8*time.Millisecond
 	if p.Demo {
 		expect += 3 * time.Second
 	}
@@ -259,13 +259,13 @@ func (p Population) changes(o DomainOptions) (users, groups []Change) {
 	return users, groups
 }
 
-// apply adds everybody to the domain, some thousands per transaction.
+// apply adds everybody to the domain, thousands per transaction.
 func (p Population) apply(ctx context.Context, o DomainOptions, db *samdb) error {
 	users, groups := p.changes(o)
 	all := append(users, groups...)
 	for len(all) > 0 {
-		size := min(len(all), 2000)
-		if _, err := db.do(ctx, Change{Op: "batch", All: all[:size]}); err != nil {
+		size := min(len(all), 5000)
+		if _, err := db.do(ctx, Change{Op: "batch", All: all[:size], Bulk: true}); err != nil {
 			return err
 		}
 		all = all[size:]

@@ -41,6 +41,9 @@ func (l *Lab) templateKey(options DomainOptions) string {
 
 // template returns the directory of a provisioned and filled domain.
 func (l *Lab) template(ctx context.Context, options DomainOptions) (string, error) {
+	if options.DCs > 1 {
+		return l.replicaTemplate(ctx, options)
+	}
 	if options.Population == (Population{}) {
 		return cached(ctx, l.templateKey(options), l.progress, func(dir string) error {
 			return l.withScratchDC(ctx, options, "", dir, func(m *Machine, db *samdb) error {
@@ -74,7 +77,6 @@ func (l *Lab) withScratchDC(ctx context.Context, options DomainOptions, lower, d
 	ip := fmt.Sprint(Network, firstDC)
 	m, err := l.startMachine(ctx, machineInfo{Name: "scratch", Kind: "dc", Hostname: "dc1"}, initConfig{
 		Lower: layers, Size: "16g",
-		Binds: []Bind{{Host: dir, Inside: "/template", Writable: true}},
 		Files: map[string]string{
 			"/etc/hosts":     "127.0.0.1 localhost\n" + ip + " dc1." + options.DNS + " dc1\n",
 			"/etc/krb5.conf": krb5Conf(options),
@@ -90,23 +92,33 @@ func (l *Lab) withScratchDC(ctx context.Context, options DomainOptions, lower, d
 		return err
 	}
 	db.Close()
-	_, err = m.Output(ctx, "cp", "-a", "--parents", "/etc/samba", "/etc/krb5.conf", "/var/lib/samba", "/template")
-	return err
+	return m.keepDisk(ctx, dir)
 }
 
 func krb5Conf(options DomainOptions) string {
 	return "[libdefaults]\n\tdefault_realm = " + options.Realm() + "\n\tdns_lookup_realm = false\n\tdns_lookup_kdc = true\n\trdns = false\n"
 }
 
-// smbConf is the DC's configuration. Services that only look for other DCs,
-// or repeat at each start what provisioning did, are left out.
-func smbConf(options DomainOptions, host string) string {
+// smbConf is the DC's configuration. Services that repeat at each start what
+// provisioning did are left out, and in a domain of one DC those that look for
+// others. Where there are others, they are told of a change within a second.
+func smbConf(options DomainOptions, host string, others bool) string {
+	services, replication := "", ""
+	if others {
+		services = ", kcc"
+		replication = `	kccsrv:periodic_startup_interval = 1
+	kccsrv:periodic_interval = 60
+	dreplsrv:periodic_startup_interval = 1
+	dreplsrv:periodic_interval = 15
+	dreplsrv:notify_interval = 1
+`
+	}
 	return `[global]
 	netbios name = ` + host + `
 	realm = ` + options.Realm() + `
 	workgroup = ` + options.NetBIOS + `
 	server role = active directory domain controller
-	server services = s3fs, rpc, ldap, cldap, kdc, drepl, winbindd, dns
+	server services = s3fs, rpc, ldap, cldap, kdc, drepl, winbindd, dns` + services + `
 	interfaces = lo eth0
 	bind interfaces only = yes
 	ldap server require strong auth = yes
@@ -117,7 +129,7 @@ func smbConf(options DomainOptions, host string) string {
 	allow dns updates = secure only
 	vfs objects = dfs_samba4 acl_xattr
 	prefork children = 2
-
+` + replication + `
 [sysvol]
 	path = /var/lib/samba/sysvol
 	read only = no
@@ -160,7 +172,7 @@ func (l *Lab) provision(ctx context.Context, options DomainOptions, m *Machine, 
 			"--option=vfs objects=dfs_samba4 acl_xattr"); err != nil {
 			return err
 		}
-		return m.WriteFile(ctx, "/etc/samba/smb.conf", []byte(smbConf(options, "DC1")), 0o644)
+		return m.WriteFile(ctx, "/etc/samba/smb.conf", []byte(smbConf(options, "DC1", false)), 0o644)
 	})
 	if err != nil {
 		return err

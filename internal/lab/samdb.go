@@ -32,6 +32,7 @@ type Change struct {
 	Filter   string              `json:"filter,omitempty"`
 	Attrs    []string            `json:"attrs,omitempty"`
 	All      []Change            `json:"all,omitempty"`
+	Bulk     bool                `json:"bulk,omitempty"`     // a batch of many additions that nothing refuses: faster
 	Controls []string            `json:"controls,omitempty"` // as ldbmodify --controls takes them
 }
 
@@ -131,6 +132,10 @@ func (s *samdb) exchange(ctx context.Context, line []byte) (*samdbAnswer, error)
 }
 
 func (s *samdb) start(ctx context.Context) error {
+	const script = "/usr/local/lib/latchkey-lab/samdb.py"
+	if err := s.machine.WriteFile(ctx, script, []byte(samdbScript), 0o644); err != nil {
+		return err
+	}
 	inRead, inWrite, err := os.Pipe()
 	if err != nil {
 		return err
@@ -139,7 +144,7 @@ func (s *samdb) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	command := s.machine.Command("sh", "-c", `exec python3 -c "$1" 2>/var/log/samdb.err`, "samdb", samdbScript)
+	command := s.machine.Command("sh", "-c", "exec python3 -B "+script+" 2>/var/log/samdb.err")
 	command.Stdin, command.Stdout, command.Stderr = inRead, outWrite, io.Discard
 	// It outlives the call that happened to start it.
 	s.process, err = command.Start(context.WithoutCancel(ctx))

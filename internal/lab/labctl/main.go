@@ -52,7 +52,7 @@ func newCommand() *cobra.Command {
 		faultCommand("kill-dc", "Kill the domain controller's services", (*lab.DC).Kill),
 		faultCommand("freeze-dc", "Stop the domain controller in mid-sentence", (*lab.DC).Freeze),
 		faultCommand("thaw-dc", "Let a frozen domain controller go on", (*lab.DC).Thaw),
-		blackholeCommand(), healCommand(), statusCommand(), pidCommand(), downCommand())
+		addDCCommand(), blackholeCommand(), healCommand(), statusCommand(), pidCommand(), downCommand())
 	return root
 }
 

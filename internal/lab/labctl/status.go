@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"text/tabwriter"
 
@@ -23,20 +24,47 @@ func openDomain() (*lab.Domain, error) {
 	return l.OpenDomain()
 }
 
-// faultCommand does one thing to every domain controller.
+// faultCommand does one thing to the domain controllers that are named, or to
+// every one.
 func faultCommand(use, short string, do func(*lab.DC, context.Context) error) *cobra.Command {
 	return &cobra.Command{
-		Use: use, Short: short, Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Use: use + " [DC...]", Short: short,
+		RunE: func(cmd *cobra.Command, args []string) error {
 			d, err := openDomain()
 			if err != nil {
 				return err
 			}
+			for _, name := range args {
+				if !slices.ContainsFunc(d.DCs, func(dc *lab.DC) bool { return dc.Name() == name }) {
+					return fmt.Errorf("the domain has no domain controller %q", name)
+				}
+			}
 			for _, dc := range d.DCs {
+				if len(args) > 0 && !slices.Contains(args, dc.Name()) {
+					continue
+				}
 				if err := do(dc, cmd.Context()); err != nil {
 					return err
 				}
 			}
+			return nil
+		},
+	}
+}
+
+func addDCCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "add-dc HOSTNAME", Short: "Add a domain controller to the domain", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			d, err := openDomain()
+			if err != nil {
+				return err
+			}
+			dc, err := d.AddDC(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(os.Stderr, "%s is at %s\n", dc.FQDN(), dc.IP())
 			return nil
 		},
 	}

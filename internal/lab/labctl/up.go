@@ -79,6 +79,7 @@ func upCommand() *cobra.Command {
 	flags.BoolVar(&domain.Population.Demo, "demo", false, "a company of a hundred people")
 	flags.IntVar(&domain.Population.Users, "users", 0, "how many of user00000, user00001, ...")
 	flags.IntVar(&domain.Population.Groups, "groups", 0, "how many of group0000, group0001, ...")
+	flags.IntVar(&domain.DCs, "dcs", 1, "how many domain controllers")
 	flags.StringVar(&domain.DNS, "dns", "", "DNS name of the domain (aadds.contoso.test)")
 	flags.StringVar(&domain.NetBIOS, "netbios", "", "NetBIOS name of the domain (AADDSCONTOSO)")
 	flags.StringVar(&domain.UPNSuffix, "upn-suffix", "", "what people's sign-in names end in (contoso.test)")
