@@ -330,7 +330,7 @@ func TestFilesThatGrowAndShrink(t *testing.T) {
 func openInstaller(t testing.TB, dir string) *install.Installer {
 	t.Helper()
 	i, err := install.Open(install.Options{Dir: dir, Owner: uint32(os.Getuid()), Ranges: ranges, Grace: time.Hour,
-		Local: func() (map[string]struct{}, error) { return nil, nil }, Log: slog.New(slog.DiscardHandler)})
+		Local: func() (map[string]struct{}, error) { return nil, nil }, NSCD: "/nonexistent", Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,13 +2,15 @@
 
 /* What a host process may do to the module while snapshots are replaced.
  *
- *      host PATH cancel | signals | descriptors | silent | bypassed
+ *      host PATH cancel | signals | descriptors | silent | bypassed | chroot
  *
  * cancel       threads that look up are cancelled at any instruction
  * signals      a signal handler looks up, in the middle of lookups
  * descriptors  every descriptor is closed between lookups
  * silent       under seccomp, a lookup that is not the first makes no system call
  * bypassed     nothing is there for a process with systemd's variables
+ * chroot       after a change of root what is mapped is believed until it is
+ *              superseded, which the end of standard input says; needs root
  *
  * The first three end with standard input. */
 
@@ -183,6 +185,31 @@ static void bypassed(void) {
         free(gids);
 }
 
+static void changed_root(void) {
+        static char buffer[1 << 16];
+        char empty[] = "/tmp/latchkey-root-XXXXXX";
+        struct passwd p;
+        char c;
+        int e;
+
+        look_once(0, buffer, sizeof(buffer), NULL, NULL);
+        if (!mkdtemp(empty) || chroot(empty) != 0 || chdir("/") != 0)
+                FAIL("chroot: %s", strerror(errno));
+        lk_test_period_ms = 0;
+        lk_test_look();
+        for (unsigned long i = 0; i < 60; i++)
+                if (i % 6 != 4)
+                        look_once(i, buffer, sizeof(buffer), NULL, NULL);
+        puts("changed");
+        fflush(stdout);
+        while (read(0, &c, 1) > 0)
+                ;
+        for (int i = 0; i < 2; i++)
+                if (_nss_latchkey_getpwnam_r("anchor", &p, buffer, sizeof(buffer), &e) != NSS_STATUS_UNAVAIL || e != EAGAIN)
+                        FAIL("a superseded snapshot was believed, or the lookup said errno %d", e);
+        puts("unavailable");
+}
+
 int main(int argc, char **argv) {
         if (argc != 3)
                 return 2;
@@ -199,6 +226,8 @@ int main(int argc, char **argv) {
                 silent();
         else if (strcmp(argv[2], "bypassed") == 0)
                 bypassed();
+        else if (strcmp(argv[2], "chroot") == 0)
+                changed_root();
         else
                 return 2;
         return 0;

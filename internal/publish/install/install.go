@@ -15,6 +15,8 @@
 //	unlink  identities.old
 //	punch   out its content but for the header, a minute later
 //
+// and nscd, where there is one, is told to forget.
+//
 // Whenever root's half dies, readers see a right snapshot: the old one up to
 // rename, the new one afterwards, and at most a glance later (a few seconds)
 // where the old one could not be marked. The next start marks a left-over
@@ -71,6 +73,7 @@ type Options struct {
 	Local func() (map[string]struct{}, error)
 	Log   *slog.Logger  // nil: slog.Default()
 	Grace time.Duration // 0: Grace
+	NSCD  string        // where nscd listens, if it runs; empty: where glibc looks
 }
 
 // Info describes the snapshot that is published.
@@ -112,6 +115,9 @@ func open(o Options, step func(string)) (*Installer, error) {
 	}
 	if o.Grace == 0 {
 		o.Grace = Grace
+	}
+	if o.NSCD == "" {
+		o.NSCD = nscdSocket
 	}
 	if o.Local == nil {
 		o.Local = func() (map[string]struct{}, error) {
@@ -295,6 +301,11 @@ func (i *Installer) replace(data []byte, info *Info) error {
 		}
 	}
 	i.step("unlinked")
+	go func() { // readers of the file do not wait for it, and nor do we
+		if err := flushNSCD(i.opt.NSCD); err != nil {
+			i.log.Warn("nscd hides new names from programs until its own caches end", "error", err)
+		}
+	}()
 	i.log.Info("names are published", "generation", info.Generation, "users", info.Users, "groups", info.Groups, "bytes", info.Size)
 	return nil
 }

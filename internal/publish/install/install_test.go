@@ -96,7 +96,7 @@ func nobody() (map[string]struct{}, error) { return nil, nil }
 
 func installer(t testing.TB, dir string) *Installer {
 	t.Helper()
-	i, err := open(Options{Owner: uint32(os.Getuid()), Dir: dir, Ranges: ranges, Local: nobody, Grace: time.Hour, Log: slog.New(slog.DiscardHandler)}, nil)
+	i, err := open(Options{Owner: uint32(os.Getuid()), Dir: dir, Ranges: ranges, Local: nobody, Grace: time.Hour, NSCD: "/nonexistent", Log: slog.New(slog.DiscardHandler)}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +213,7 @@ func TestUnchangedContentIsNotWrittenAgain(t *testing.T) {
 
 func TestGraceEnds(t *testing.T) {
 	dir := t.TempDir()
-	i, err := open(Options{Owner: uint32(os.Getuid()), Dir: dir, Ranges: ranges, Local: nobody, Grace: time.Millisecond, Log: slog.New(slog.DiscardHandler)}, nil)
+	i, err := open(Options{Owner: uint32(os.Getuid()), Dir: dir, Ranges: ranges, Local: nobody, Grace: time.Millisecond, NSCD: "/nonexistent", Log: slog.New(slog.DiscardHandler)}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -422,7 +422,7 @@ func TestDirectoryThatIsNotOurs(t *testing.T) {
 		t.Fatal(err)
 	}
 	open2 := func(dir string, owner int) error {
-		i, err := open(Options{Owner: uint32(owner), Dir: dir, Ranges: ranges, Local: nobody, Log: slog.New(slog.DiscardHandler)}, nil)
+		i, err := open(Options{Owner: uint32(owner), Dir: dir, Ranges: ranges, Local: nobody, NSCD: "/nonexistent", Log: slog.New(slog.DiscardHandler)}, nil)
 		if err == nil {
 			_ = i.Close()
 		}
@@ -612,7 +612,7 @@ func (c *asked) knows(name string) bool {
 func dieAt(step, dir string) {
 	generation = 100
 	t := &failing{}
-	i, err := open(Options{Owner: uint32(os.Getuid()), Dir: dir, Ranges: ranges, Local: nobody, Log: slog.New(slog.DiscardHandler)}, func(name string) {
+	i, err := open(Options{Owner: uint32(os.Getuid()), Dir: dir, Ranges: ranges, Local: nobody, NSCD: "/nonexistent", Log: slog.New(slog.DiscardHandler)}, func(name string) {
 		if name == step {
 			_ = unix.Kill(os.Getpid(), unix.SIGKILL)
 			select {}
