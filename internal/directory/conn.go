@@ -52,7 +52,7 @@ func (c *Client) connect(ctx context.Context) (*Conn, error) {
 	}
 	var failures []error
 	for len(dcs) > 0 && ctx.Err() == nil {
-		r, err := race(ctx, dcs, hedge, c.dial)
+		r, err := race(ctx, dcs, hedge, c.dial, func(d dialled) { _ = d.raw.Close() })
 		if err != nil {
 			for _, d := range dcs {
 				c.cfg.Locator.Bad(d.Addr)
@@ -93,10 +93,6 @@ func (c *Client) dial(ctx context.Context, d DC) (dialled, error) {
 	raw, err := dial(ctx, "tcp", netip.AddrPortFrom(d.Addr, 389).String())
 	if err != nil {
 		return dialled{}, fault.Wrap(fault.Unreachable, "reach "+d.Host, err)
-	}
-	if ctx.Err() != nil { // another one won
-		_ = raw.Close()
-		return dialled{}, ctx.Err()
 	}
 	return dialled{d, raw}, nil
 }

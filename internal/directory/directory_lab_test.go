@@ -304,7 +304,7 @@ func TestLabMachineAccount(t *testing.T) {
 		t.Fatal(err)
 	}
 	v, err := people.Verify(ctx, alice.TGT, names[1], kt)
-	if err != nil || v.Client.Name[0] != "user00002" || len(v.PAC) == 0 {
+	if err != nil || v.Client.Name[0] != "user00002" || v.PAC == nil || v.PAC.Account != "user00002" {
 		t.Errorf("Verify = %+v, %v", v, err)
 	}
 

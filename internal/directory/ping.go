@@ -51,7 +51,7 @@ func find(ctx context.Context, dial Dialer, addr netip.AddrPort, domain string) 
 			return DC{}, err
 		}
 		return ping(ctx, dial, addr, d.DNSDomain)
-	})
+	}, nil)
 	if err != nil {
 		return DC{}, fault.Wrap(fault.Unknown, "ping the domain controller "+addr.Addr().String(), err)
 	}

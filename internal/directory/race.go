@@ -11,11 +11,10 @@ import (
 )
 
 // race tries the first, and the next as well whenever the ones before fail or
-// stay silent for wait. The first success wins and the others are cancelled;
-// a success that comes too late is handed to nobody, so try must let go of
-// what it holds when its context ends. An error of kind fault.NotFound is an
-// answer too, and final.
-func race[S, R any](ctx context.Context, servers []S, wait time.Duration, try func(context.Context, S) (R, error)) (R, error) {
+// stay silent for wait. The first success wins and the others are cancelled; a
+// success that comes too late is given to late, which may be nil. An error of
+// kind fault.NotFound is an answer too, and final.
+func race[S, R any](ctx context.Context, servers []S, wait time.Duration, try func(context.Context, S) (R, error), late func(R)) (R, error) {
 	type outcome struct {
 		r   R
 		err error
@@ -24,7 +23,19 @@ func race[S, R any](ctx context.Context, servers []S, wait time.Duration, try fu
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	outcomes := make(chan outcome, len(servers))
-	started := 0
+	started, ended := 0, 0
+	defer func() {
+		if late == nil || started == ended {
+			return
+		}
+		go func(n int) {
+			for range n {
+				if o := <-outcomes; o.err == nil {
+					late(o.r)
+				}
+			}
+		}(started - ended)
+	}()
 	next := func() {
 		s := servers[started]
 		started++
@@ -46,6 +57,7 @@ func race[S, R any](ctx context.Context, servers []S, wait time.Duration, try fu
 			return none, fault.Wrap(fault.Unreachable, "", errors.Join(append(failures, ctx.Err())...))
 		case <-timer.C:
 		case o := <-outcomes:
+			ended++
 			if o.err == nil || fault.Is(o.err, fault.NotFound) {
 				return o.r, o.err
 			}

@@ -189,7 +189,7 @@ func (r *Resolver) ask(ctx context.Context, name string, kind uint16) ([]dns.RR,
 			r.good.Store(int32(slices.Index(r.servers, s)))
 		}
 		return rrs, err
-	})
+	}, nil)
 	if err != nil {
 		return nil, fault.Wrap(fault.Unknown, "ask DNS for "+name, err)
 	}

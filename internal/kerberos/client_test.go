@@ -5,6 +5,7 @@ package kerberos_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
+	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/kerberos"
 	"github.com/latchkey-nas/latchkey/internal/kerberos/krbtest"
 	"github.com/latchkey-nas/latchkey/internal/secret"
@@ -175,15 +177,22 @@ func TestSkewedClockIsToldInSeconds(t *testing.T) {
 func TestVerifyOpensTheTicketWithOurKey(t *testing.T) {
 	kdc, c := newRealm(t)
 	nas := kdc.Add(krbtest.Account{Name: []string{"BOX$"}, Password: "machine", KVNO: 2, Aliases: [][]string{{"host", "box.example.test"}}})
-	bob := kdc.Add(krbtest.Account{Name: []string{"bob"}, Password: "pw", PAC: []byte("the PAC")})
+	sid, local := identity.MustParseSID("S-1-5-21-1-2-3-1104"), identity.MustParseSID("S-1-5-21-1-2-3-2000")
+	bob := kdc.Add(krbtest.Account{Name: []string{"bob"}, Password: "pw", PAC: &krbtest.PAC{User: sid, Primary: 513, Groups: []uint32{513, 1200}, FullName: "Bob ☺",
+		Extra: []identity.SID{identity.MustParseSID("S-1-18-1")}, Resource: []identity.SID{local}, Domain: "EXAMPLE", DNSDomain: realm, UPN: "bob@contoso.test"}})
 	host := kerberos.Service("host", "box.example.test", realm)
 	l, err := c.Login(ctxFor(t), kerberos.Account("bob", realm), password(bob.Password))
 	if err != nil {
 		t.Fatal(err)
 	}
 	v, err := c.Verify(ctxFor(t), l.TGT, host, kdc.Keytab(nas))
-	if err != nil || v.Client.String() != "bob@EXAMPLE.TEST" || string(v.PAC) != "the PAC" {
+	if err != nil || v.Client.String() != "bob@EXAMPLE.TEST" || v.PAC == nil {
 		t.Fatalf("Verify = %+v, %v", v, err)
+	}
+	want := &kerberos.PAC{User: sid, PrimaryGroup: sid.Domain().WithRID(513), Groups: []identity.SID{sid.Domain().WithRID(513), sid.Domain().WithRID(1200),
+		identity.MustParseSID("S-1-18-1"), local}, Account: "bob", FullName: "Bob ☺", Domain: "EXAMPLE", DNSDomain: realm, UPN: "bob@contoso.test", LogonServer: "DC1", AccountControl: 0x10}
+	if got := fmt.Sprintf("%+v", v.PAC); got != fmt.Sprintf("%+v", want) {
+		t.Errorf("PAC = %s\nwant  %+v", got, want)
 	}
 	// A keytab with the account's name only: the keys are the same.
 	short := kdc.Keytab(&krbtest.Account{Name: nas.Name, Password: nas.Password, Salt: nas.Salt, KVNO: 2, ETypes: nas.ETypes})

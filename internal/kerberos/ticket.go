@@ -86,7 +86,7 @@ type opened struct {
 	key                         Key // the session key
 	flags                       Flags
 	authTime, start, end, renew time.Time
-	pac                         []byte
+	pac                         *PAC
 	kvno                        uint32
 }
 
@@ -118,7 +118,7 @@ type encTicketPart struct {
 // openTicket opens a ticket with the keys of kt: the one of the ticket's
 // service first, then any of that version, because all names of one account
 // share its keys. fault.Conflict when no key of that version is there,
-// fault.BadCredential when none fits.
+// fault.BadCredential when none fits or the PAC's signature is wrong.
 func openTicket(raw []byte, kt *Keytab) (*opened, error) {
 	service, ep, err := ticketHead(raw)
 	if err != nil {
@@ -147,7 +147,12 @@ func openTicket(raw []byte, kt *Keytab) (*opened, error) {
 		if o.start.IsZero() {
 			o.start = o.authTime
 		}
-		o.pac = findPAC(p.AuthData)
+		if pac := findPAC(p.AuthData); pac != nil {
+			if o.pac, err = openPAC(pac, k.Key, o.client, o.authTime); err != nil {
+				o.key.Value.Wipe()
+				return nil, err
+			}
+		}
 		return o, nil
 	}
 	return nil, fault.Errorf(fault.BadCredential, "the ticket for %s was not made with this machine's key", service)

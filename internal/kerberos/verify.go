@@ -16,7 +16,7 @@ type Verified struct {
 	Flags    Flags
 	AuthTime time.Time
 	EndTime  time.Time
-	PAC      []byte // AD-WIN2K-PAC (MS-PAC), not yet checked; nil when there is none
+	PAC      *PAC // its signature checked with our key; nil when the ticket has none
 }
 
 // Verify proves that tgt came from a KDC that knows our host key: it asks for

@@ -37,7 +37,7 @@ type Account struct {
 	Status    uint32 // NTSTATUS beside it
 	NoPreAuth bool   // tickets for the asking
 	DC        bool   // trusted for delegation: tickets to it say ok-as-delegate
-	PAC       []byte // put into tickets of this client
+	PAC       *PAC   // put into tickets of this client; nil for none
 	Expires   time.Time
 
 	BadPasswords int // how many proofs were wrong

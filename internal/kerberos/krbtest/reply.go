@@ -219,12 +219,12 @@ func bits(f kerberos.Flags) asn1.BitString {
 }
 
 // Seal makes the DER of a ticket.
-func Seal(client, service kerberos.Principal, session, serviceKey kerberos.Key, kvno int, flags kerberos.Flags, from, till time.Time, pac []byte) []byte {
+func Seal(client, service kerberos.Principal, session, serviceKey kerberos.Key, kvno int, flags kerberos.Flags, from, till time.Time, pac *PAC) []byte {
 	part := messages.EncTicketPart{Flags: bits(flags), Key: library(session), CRealm: client.Realm,
 		CName:    types.PrincipalName{NameType: client.Type, NameString: client.Name},
 		AuthTime: from.UTC().Truncate(time.Second), StartTime: from.UTC().Truncate(time.Second), EndTime: till.UTC().Truncate(time.Second)}
 	if pac != nil {
-		inner := must(asn1.Marshal(types.AuthorizationData{{ADType: 128, ADData: pac}}))
+		inner := must(asn1.Marshal(types.AuthorizationData{{ADType: 128, ADData: pac.Marshal(client, part.AuthTime, serviceKey)}}))
 		part.AuthorizationData = types.AuthorizationData{{ADType: 1, ADData: inner}}
 	}
 	plain := asn1tools.AddASNAppTag(must(asn1.Marshal(part)), 3)
