@@ -150,7 +150,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	if d.store != nil {
 		all.Go(func() { fail(d.publisher.Run(ctx)) })
-		if err := d.restart(ctx); err != nil {
+		if err := d.restart(ctx, nil); err != nil {
 			d.log.Error("the membership cannot be taken up", "error", err)
 		}
 	}

@@ -42,8 +42,9 @@ func (m *member) stop() {
 }
 
 // begin takes up the membership that the store remembers; none is no error.
-// The caller holds turn.
-func (d *Daemon) begin(ctx context.Context) error {
+// The caller holds turn. first, where it is given, is what the mirror's own
+// goroutine does before anything else.
+func (d *Daemon) begin(ctx context.Context, first func(context.Context, *mirror.Mirror)) error {
 	machine, err := d.store.Machine(ctx)
 	if fault.Is(err, fault.NotFound) {
 		return nil
@@ -56,7 +57,7 @@ func (d *Daemon) begin(ctx context.Context) error {
 	if err := d.settle(ctx); err != nil {
 		return err
 	}
-	m, err := d.enter(ctx, machine)
+	m, err := d.enter(ctx, machine, first)
 	if err != nil {
 		return err
 	}
@@ -71,7 +72,7 @@ func (d *Daemon) begin(ctx context.Context) error {
 }
 
 // enter starts the mirror of a domain.
-func (d *Daemon) enter(ctx context.Context, machine *store.Machine) (*member, error) {
+func (d *Daemon) enter(ctx context.Context, machine *store.Machine, first func(context.Context, *mirror.Mirror)) (*member, error) {
 	c := d.settings.now().Directory
 	dns, dcs := servers(&c, machine)
 	locator, err := directory.NewLocator(directory.LocatorConfig{Domain: machine.Domain.DNS, DNS: dns, DCs: dcs})
@@ -90,6 +91,9 @@ func (d *Daemon) enter(ctx context.Context, machine *store.Machine) (*member, er
 			SweepInterval: c.SweepInterval, FullInterval: c.FullInterval, MaxDeletions: int(c.MaxDeletions), Log: d.log})}
 	go func() {
 		defer close(m.done)
+		if first != nil {
+			first(ctx, m.mirror)
+		}
 		if err := m.mirror.Run(ctx); err != nil && ctx.Err() == nil {
 			d.log.Error("the mirror has ended", "error", err)
 		}
@@ -134,12 +138,12 @@ func (d *Daemon) halt() {
 }
 
 // restart starts the mirror anew, with what the store and the configuration
-// say now.
-func (d *Daemon) restart(ctx context.Context) error {
+// say now. first is as in begin.
+func (d *Daemon) restart(ctx context.Context, first func(context.Context, *mirror.Mirror)) error {
 	d.turn.Lock()
 	defer d.turn.Unlock()
 	d.halt()
-	return d.begin(ctx)
+	return d.begin(ctx, first)
 }
 
 // current returns the running membership, nil where there is none.

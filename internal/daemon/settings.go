@@ -154,7 +154,7 @@ func (d *Daemon) apply(ctx context.Context, before *config.Loaded) {
 	}
 	after := d.settings.now()
 	if directoryDiffers(&before.Directory, &after.Directory) {
-		if err := d.restart(ctx); err != nil {
+		if err := d.restart(ctx, nil); err != nil {
 			d.log.Error("the membership cannot be taken up with the new settings", "error", err)
 		}
 		return

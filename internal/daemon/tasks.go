@@ -66,10 +66,18 @@ func (d *Daemon) Join(ctx context.Context, req grpcapi.JoinRequest, progress grp
 	if err != nil {
 		return nil, err
 	}
-	if err := d.restart(d.life); err != nil {
+	read := make(chan struct{})
+	err = d.restart(d.life, func(ctx context.Context, m *mirror.Mirror) {
+		defer close(read)
+		firstPass(ctx, m, progress)
+	})
+	if err != nil {
 		return nil, fault.Wrap(fault.Unknown, "take up the membership", err)
 	}
-	d.firstPass(ctx, progress)
+	select {
+	case <-read:
+	case <-ctx.Done(): // the mirror goes on by itself
+	}
 	return &latchkeyv1.JoinResponse_Membership{Domain: made.Domain, Realm: made.Realm, NetbiosName: made.NetBIOS, DomainSid: made.DomainSID,
 		ComputerAccount: made.ComputerAccount, ComputerDn: made.ComputerDN, Fqdn: made.FQDN, DomainController: made.DC,
 		KeyVersion: int32(made.KVNO), Kdcs: made.KDCs, Rejoined: made.Rejoined}, nil
@@ -98,14 +106,10 @@ func (d *Daemon) complete(ctx context.Context, r *join.Request) {
 
 // firstPass reads the domain, so that a join ends with people. A failure is
 // told and no end: the mirror tries again by itself.
-func (d *Daemon) firstPass(ctx context.Context, progress grpcapi.Progress) {
+func firstPass(ctx context.Context, m *mirror.Mirror, progress grpcapi.Progress) {
 	const id, title = "mirror", "Read the people and groups of the domain"
-	m := d.current()
-	if m == nil {
-		return
-	}
 	progress(&latchkeyv1.Step{Id: id, Title: title, State: latchkeyv1.Step_STATE_RUNNING, Percent: 100})
-	result, err := m.mirror.Sync(ctx, mirror.Request{}, func(p mirror.Progress) {
+	result, err := m.Sync(ctx, mirror.Request{}, func(p mirror.Progress) {
 		progress(&latchkeyv1.Step{Id: id, Title: title, State: latchkeyv1.Step_STATE_RUNNING, Detail: soFar(p), Percent: 100})
 	})
 	if err != nil {
@@ -135,7 +139,7 @@ func (d *Daemon) Leave(ctx context.Context, req grpcapi.LeaveRequest, progress g
 	err = d.joiner.Leave(ctx, join.LeaveRequest{User: req.User, Password: req.Password, KeepAccount: req.KeepAccount},
 		func(s join.Step) { progress(step(s)) })
 	if err != nil {
-		return errors.Join(err, d.begin(d.life))
+		return errors.Join(err, d.begin(d.life, nil))
 	}
 	if err := d.settle(ctx); err != nil {
 		return err
