@@ -172,12 +172,16 @@ func (c *companion) end() string {
 	return string(rest)
 }
 
-// replacements is how many snapshots follow each other: 500 in two runs.
-func replacements() int {
+// Without root there is less time; full_lab_test.go raises these.
+var (
+	replacements  = 60 // snapshots that follow each other, in each run
+	mutateSeconds = 2
+)
+
+func init() {
 	if nightly() {
-		return 10_000
+		replacements, mutateSeconds = 10_000, 600
 	}
-	return 250
 }
 
 func TestReplacedUnderThreads(t *testing.T) {
@@ -193,7 +197,7 @@ func TestReplacedUnderThreads(t *testing.T) {
 			i := openInstaller(t, dir)
 			put(t, i, numbered(0))
 			c := start(t, program(t, "replaced", tc.flags), append([]string{filepath.Join(dir, install.Name)}, tc.args...)...)
-			for k := 1; k <= replacements(); k++ {
+			for k := 1; k <= replacements; k++ {
 				put(t, i, numbered(k))
 				if k%5 == 0 {
 					c.tell(fmt.Sprint(k))
@@ -213,7 +217,7 @@ func TestHostsThatMisbehave(t *testing.T) {
 			i := openInstaller(t, dir)
 			put(t, i, numbered(0))
 			c := start(t, program(t, "host", plain), filepath.Join(dir, install.Name), what)
-			for k := 1; k <= replacements()/2; k++ {
+			for k := 1; k <= replacements/2; k++ {
 				put(t, i, numbered(k))
 				if _, err := c.in.Write([]byte{'.'}); err != nil {
 					t.Fatalf("%v\n%s", err, c.trace.String())
@@ -264,10 +268,6 @@ func TestWalk(t *testing.T) {
 func TestMutatedSnapshots(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "identities")
 	write(t, path, makeWorld(12, 5, 31).image(t, options(1)))
-	seconds := "4"
-	if nightly() {
-		seconds = "600"
-	}
 	seed := fmt.Sprint(os.Getpid())
-	t.Logf("seed %s: %s", seed, run(t, nil, program(t, "mutated", address, "mapping.c"), path, seconds, seed))
+	t.Logf("seed %s: %s", seed, run(t, nil, program(t, "mutated", address, "mapping.c"), path, fmt.Sprint(mutateSeconds), seed))
 }
