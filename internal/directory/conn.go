@@ -70,15 +70,33 @@ func (c *Client) connect(ctx context.Context) (*Conn, error) {
 			return conn, nil
 		}
 		_ = r.raw.Close()
-		if !fault.Is(err, fault.Unreachable) {
+		// Our own credential is no better at another DC. A name that the KDC
+		// does not know, or an impostor, must not keep us from the real ones.
+		var own *credentialError
+		if errors.As(err, &own) && !fault.Is(err, fault.NotFound) {
 			return nil, err
 		}
 		c.cfg.Locator.Bad(r.dc.Addr)
 		failures = append(failures, err)
 		dcs = slices.DeleteFunc(slices.Clone(dcs), func(d DC) bool { return d.Addr == r.dc.Addr })
 	}
-	return nil, fault.Wrap(fault.Unreachable, "", errors.Join(append(failures, ctx.Err())...))
+	if err := ctx.Err(); err != nil {
+		return nil, fault.Wrap(fault.Unreachable, "", errors.Join(append(failures, err)...))
+	}
+	// A refusal says more than a silence.
+	for _, err := range failures {
+		if !fault.Is(err, fault.Unreachable) {
+			return nil, err
+		}
+	}
+	return nil, fault.Wrap(fault.Unreachable, "", errors.Join(failures...))
 }
+
+// credentialError is a failure to get a ticket, before the DC was asked
+// anything.
+type credentialError struct{ error }
+
+func (e *credentialError) Unwrap() error { return e.error }
 
 type dialled struct {
 	dc  DC
@@ -111,7 +129,7 @@ func (c *Client) bind(ctx context.Context, dc DC, raw net.Conn) (*Conn, error) {
 	for try := 0; ; try++ {
 		ticket, err := c.cfg.Credential.Ticket(ctx, "ldap", dc.Host)
 		if err != nil {
-			return nil, fault.Wrap(fault.Unknown, op, err)
+			return nil, fault.Wrap(fault.Unknown, op, &credentialError{err})
 		}
 		// The name came from DNS or a ping, for which nobody vouches, and any
 		// user may join a machine and call it so. What the KDC says under its

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
+	"github.com/latchkey-nas/latchkey/internal/kerberos"
 	"github.com/latchkey-nas/latchkey/internal/secret"
 )
 
@@ -147,12 +148,32 @@ func TestReconnectAfterTheDCRestarted(t *testing.T) {
 }
 
 func TestFailover(t *testing.T) {
+	net, dcs := newNetwork(t, 2)
+	l := net.locator(t, dcs[0].addr.String(), dcs[1].addr.String())
+	if _, err := l.Discover(ctxFor(t)); err != nil {
+		t.Fatal(err)
+	}
+	l.Good(dcs[0].addr)
+	dcs[0].silent = true // takes connections, and that is all
+	ctx, cancel := context.WithTimeout(context.Background(), 400*time.Millisecond)
+	defer cancel()
+	c := net.client(t, l)
+	if _, err := c.Conn(ctx); !fault.Is(err, fault.Unreachable) {
+		t.Errorf("first %v, want unreachable", err)
+	}
+	conn, err := c.Conn(ctxFor(t))
+	if err != nil || conn.DC().Host != dcs[1].host {
+		t.Errorf("then %v, want the other DC", err)
+	}
+}
+
+func TestAnImpostorDoesNotKeepUsFromTheRealDC(t *testing.T) {
 	for name, bend := range map[string]func(*fakeDC){
-		"connects and says nothing": func(d *fakeDC) {
-			d.search = func(fakeQuery) ([]Entry, bool) { return nil, false }
-			d.layers = 0
-			d.silent = true
-		},
+		"joined by anybody":       func(d *fakeDC) { d.account.DC = false },
+		"of an unknown name":      func(d *fakeDC) { d.account.Aliases = nil },
+		"without the right key":   func(d *fakeDC) { other := *d.account; other.Password = "guess"; d.account = &other },
+		"offers no seal":          func(d *fakeDC) { d.layers = layerSign },
+		"success without a proof": func(d *fakeDC) { d.noProof = true },
 	} {
 		net, dcs := newNetwork(t, 2)
 		l := net.locator(t, dcs[0].addr.String(), dcs[1].addr.String())
@@ -161,17 +182,21 @@ func TestFailover(t *testing.T) {
 		}
 		l.Good(dcs[0].addr)
 		bend(dcs[0])
-		ctx, cancel := context.WithTimeout(context.Background(), 400*time.Millisecond)
-		c := net.client(t, l)
-		_, err := c.Conn(ctx) // the deadline ends with the silent one
-		cancel()
-		if !fault.Is(err, fault.Unreachable) {
-			t.Errorf("%s: first %v, want unreachable", name, err)
+		if conn, err := net.client(t, l).Conn(ctxFor(t)); err != nil || conn.DC().Host != dcs[1].host {
+			t.Errorf("%s: %v, want the other DC", name, err)
 		}
-		conn, err := c.Conn(ctxFor(t))
-		if err != nil || conn.DC().Host != dcs[1].host {
-			t.Errorf("%s: then %v, want the other DC", name, err)
-		}
+	}
+	// Our own fault is told at once.
+	net, _ := newNetwork(t, 2)
+	l := net.locator(t)
+	s := kerberos.NewSession(kerberos.NewClient(kerberos.Config{Realm: testRealm, Servers: l, Dial: net.dial}), kerberos.Account("alice", testRealm), password("wrong"))
+	defer s.Close()
+	c := NewClient(Config{Locator: l, Credential: s, Dial: net.dial})
+	if _, err := c.Conn(ctxFor(t)); !fault.Is(err, fault.BadCredential) {
+		t.Errorf("with a wrong password: %v, want bad credential", err)
+	}
+	if n := len(net.kdc.Requests()); n != 2 {
+		t.Errorf("a wrong password took %d requests, want 2", n)
 	}
 }
 

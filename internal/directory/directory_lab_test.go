@@ -308,6 +308,30 @@ func TestLabMachineAccount(t *testing.T) {
 		t.Errorf("Verify = %+v, %v", v, err)
 	}
 
+	// What the PAC says of somebody in many groups is what the directory says.
+	zero, err := people.Login(ctx, kerberos.Account("user00000", p.Realm()), password(lab.UserPassword(0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, err = people.Verify(ctx, zero.TGT, names[1], kt); err != nil {
+		t.Fatal(err)
+	}
+	token, err := conn.TokenGroups(ctx, "<SID="+v.PAC.User.String()+">")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asserted, users := identity.MustParseSID("S-1-18-1"), identity.MustParseSID("S-1-5-32-545")
+	for _, g := range v.PAC.Groups {
+		if g != asserted && !slices.Contains(token, g) {
+			t.Errorf("%v is in the PAC and not in tokenGroups", g)
+		}
+	}
+	for _, g := range token {
+		if g != users && !slices.Contains(v.PAC.Groups, g) {
+			t.Errorf("%v is in tokenGroups and not in the PAC", g)
+		}
+	}
+
 	// Rotation by the machine itself: delete the old value, add the new one.
 	if err := conn.Modify(ctx, dn, []directory.Change{
 		{Op: directory.DeleteValues, Attribute: directory.Attribute{Name: "unicodePwd", Values: [][]byte{directory.UnicodePwd(secret.FromString(first))}}},
