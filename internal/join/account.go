@@ -98,12 +98,21 @@ func container(ctx context.Context, t tree, d directory.Domain, ou string) (stri
 		return "", fault.Wrap(fault.Unknown, "read where the domain puts computers", err)
 	}
 	for _, v := range e.Values("wellKnownObjects") {
-		// B:32:guid:DN (MS-ADTS 3.1.1.2.2.2.5, DN-Binary)
-		if parts := strings.SplitN(string(v), ":", 4); len(parts) == 4 && strings.EqualFold(parts[2], computersWellKnown) {
-			return parts[3], nil
+		if guid, dn, ok := cutWellKnown(string(v)); ok && strings.EqualFold(guid, computersWellKnown) {
+			return dn, nil
 		}
 	}
 	return "", fault.WithRemedy(fault.New(fault.NotFound, "the domain does not say where it puts computers"), "name an organizational unit with --ou")
+}
+
+// cutWellKnown splits a value of wellKnownObjects, "B:32:guid:DN" (DN-Binary,
+// MS-ADTS 3.1.1.2.2.2.5); the GUID is in the order of the wire.
+func cutWellKnown(s string) (guid, dn string, ok bool) {
+	rest, ok := strings.CutPrefix(s, "B:32:")
+	if !ok || len(rest) < 34 || rest[32] != ':' {
+		return "", "", false
+	}
+	return rest[:32], rest[33:], true
 }
 
 func cmpOr(a, b string) string {

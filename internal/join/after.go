@@ -20,7 +20,7 @@ import (
 
 // register puts the machine's name into the domain's DNS.
 func (j *Joiner) register(ctx context.Context, s *Step, m *store.Machine, dc directory.DC) error {
-	const remedy = "add the records by hand (%s), allow TCP port 53 to the domain controllers, or join with --no-dns-update"
+	const remedy = "have an administrator of the domain's DNS add the record (%s), or delete one that somebody else made; --no-dns-update leaves this out"
 	addrs, err := j.net.addresses(dc.Addr)
 	if err != nil {
 		return err

@@ -29,6 +29,10 @@ func explainSignIn(err error, user userName, dc directory.DC) error {
 		return say(kind, fmt.Sprintf("the password of %s is wrong", user),
 			"type it again; five wrong ones lock the account for half an hour. A user made before the managed domain has to change the password once in Entra ID")
 	case fault.NotFound:
+		if e != nil && e.Code == kerberos.CodeServiceUnknown {
+			return say(fault.Unreachable, fmt.Sprintf("the domain knows no LDAP service on %s", dc.Host),
+				"the domain controllers may not agree with each other yet: try again later, or name another one with --dc")
+		}
 		return say(kind, fmt.Sprintf("%s has no user %s", dc.DNSDomain, user),
 			"check the name; a user made in Entra ID takes a while to be synced, and guests are not in the domain at all")
 	case fault.Locked:

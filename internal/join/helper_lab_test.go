@@ -8,9 +8,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"strings"
@@ -18,7 +16,6 @@ import (
 	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
-	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/krb5conf"
 	"github.com/latchkey-nas/latchkey/internal/lab"
 	"github.com/latchkey-nas/latchkey/internal/secret"
@@ -101,8 +98,13 @@ func help() error {
 	if err := os.MkdirAll(boxState, 0o711); err != nil {
 		return err
 	}
+	memory, err := store.Open(ctx, boxState+"/latchkey.db", store.Options{})
+	if err != nil {
+		return err
+	}
+	defer memory.Close()
 	var log bytes.Buffer
-	j := New(Config{Memory: fileMemory{boxState + "/machine.json"}, KeytabPath: boxKeytab, HostKeys: rootKeys{},
+	j := New(Config{Memory: memory, KeytabPath: boxKeytab, HostKeys: rootKeys{},
 		OperatingSystem: "latchkey", OperatingSystemVersion: "test", Log: slog.New(slog.NewJSONHandler(&log, nil))})
 	var o outcome
 	tell := func(s Step) {
@@ -113,7 +115,6 @@ func help() error {
 			select {}
 		}
 	}
-	var err error
 	switch t.Verb {
 	case "check":
 		t.Join.Password = secret.FromString(t.Password)
@@ -148,47 +149,6 @@ func (rootKeys) Install(_ context.Context, k krb5conf.HostKeys) error {
 func (rootKeys) Remove(_ context.Context, h krb5conf.Host) error {
 	return krb5conf.Files{}.RemoveHostKeys(h)
 }
-
-// fileMemory keeps the record in a file, password and all.
-type fileMemory struct{ path string }
-
-type fileRecord struct {
-	Domain                            identity.Domain
-	ComputerAccount, ComputerDN, FQDN string
-	ComputerSID                       identity.SID
-	Password                          string
-	KVNO                              uint32
-	KeyTime, Joined                   time.Time
-	DomainControllers, DNSServers     []string
-}
-
-func (f fileMemory) Machine(context.Context) (*store.Machine, error) {
-	b, err := os.ReadFile(f.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fault.New(fault.NotFound, "no record")
-	}
-	if err != nil {
-		return nil, err
-	}
-	var r fileRecord
-	if err := json.Unmarshal(b, &r); err != nil {
-		return nil, err
-	}
-	return &store.Machine{Domain: r.Domain, ComputerAccount: r.ComputerAccount, ComputerDN: r.ComputerDN, FQDN: r.FQDN, ComputerSID: r.ComputerSID,
-		Password: secret.FromString(r.Password), KVNO: r.KVNO, KeyTime: r.KeyTime, Joined: r.Joined,
-		DomainControllers: r.DomainControllers, DNSServers: r.DNSServers}, nil
-}
-
-func (f fileMemory) PutMachine(_ context.Context, m *store.Machine) error {
-	b, err := json.Marshal(fileRecord{m.Domain, m.ComputerAccount, m.ComputerDN, m.FQDN, m.ComputerSID, string(m.Password.Reveal()),
-		m.KVNO, m.KeyTime, m.Joined, m.DomainControllers, m.DNSServers})
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(f.path, b, 0o600)
-}
-
-func (f fileMemory) DeleteMachine(context.Context) error { return os.Remove(f.path) }
 
 // nas starts a box that can join.
 func nas(t *testing.T, d *lab.Domain, name string, o lab.BoxOptions) *lab.Box {

@@ -15,10 +15,13 @@ import (
 // gone fails the test when something of the membership is left on the box.
 func gone(t *testing.T, box *lab.Box) {
 	t.Helper()
-	for _, file := range []string{boxKeytab, boxState + "/machine.json", "/etc/krb5.keytab"} {
+	for _, file := range []string{boxKeytab, "/etc/krb5.keytab"} {
 		if res, _ := box.Run(t.Context(), "test", "-e", file); res.Ok() {
 			t.Errorf("%s is left", file)
 		}
+	}
+	if o := do(t, box, task{Verb: "leave", Leave: LeaveRequest{KeepAccount: true}}); o.Kind != fault.Conflict || !strings.Contains(o.Error, "in no domain") {
+		t.Errorf("the record is left:\n%s", o)
 	}
 }
 

@@ -247,9 +247,10 @@ func (j *Joiner) explainDC(ctx context.Context, p *plan, targets []target, err e
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), portTimeout)
 	defer cancel()
 	answers := each(targets, func(t target) (a answer) {
-		if a.dc, a.err = j.net.ping(ctx, t.addr, ""); a.err != nil {
-			a.open = j.probe(ctx, t.addr, 389) == nil
-		}
+		open := make(chan bool, 1)
+		go func() { open <- j.probe(ctx, t.addr, 389) == nil }()
+		a.dc, a.err = j.net.ping(ctx, t.addr, "")
+		a.open = <-open
 		return a
 	})
 	var silent []string
@@ -313,7 +314,7 @@ func tellSkew(skew time.Duration) string {
 	if skew < 0 {
 		word = "behind"
 	}
-	return fmt.Sprintf("this machine's clock is %d seconds %s the domain controller's", int(skew.Abs().Seconds()), word)
+	return fmt.Sprintf("this machine's clock is %d seconds %s the domain controller's", int(skew.Abs().Round(time.Second).Seconds()), word)
 }
 
 func hostsOf(records []directory.SRV) []string {

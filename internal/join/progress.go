@@ -4,6 +4,7 @@ package join
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
 )
@@ -40,11 +41,10 @@ func (r *run) step(id, title string, upTo int, do func(s *Step) error) error {
 	return nil
 }
 
-// cause is the text of err for a step: all of it, but a bare kind reads better
-// as a sentence.
+// cause is the text of err for a step: all of it, on one line.
 func cause(err error) string {
 	if text := err.Error(); text != "" {
-		return text
+		return strings.ReplaceAll(text, "\n", "; ")
 	}
 	return fault.KindOf(err).String()
 }

@@ -68,31 +68,12 @@ func openZone(ctx context.Context, dial func(ctx context.Context, network, addre
 	if err != nil {
 		return nil, err
 	}
-	reply := new(dns.Msg)
-	if err := reply.Unpack(raw); err != nil {
-		return nil, fault.Wrap(fault.Malformed, "read the DNS server's answer", err)
+	reply, token, err := readKeyAnswer(raw, u.key)
+	if err != nil {
+		return nil, err
 	}
-	if reply.Rcode != dns.RcodeSuccess {
-		return nil, refusal("agree on a key", reply.Rcode)
-	}
-	for _, rr := range reply.Answer {
-		tkey, ok := rr.(*dns.TKEY)
-		if !ok || !strings.EqualFold(tkey.Hdr.Name, u.key) {
-			continue
-		}
-		if tkey.Error != 0 {
-			return nil, refusal("agree on a key", int(tkey.Error))
-		}
-		token, err := hex.DecodeString(tkey.Key)
-		if err != nil {
-			return nil, fault.Wrap(fault.Malformed, "read the DNS server's token", err)
-		}
-		if u.gss, err = initiator.Finish(token); err != nil {
-			return nil, err
-		}
-	}
-	if u.gss == nil {
-		return nil, fault.New(fault.Malformed, "the DNS server answered without a key")
+	if u.gss, err = initiator.Finish(token); err != nil {
+		return nil, err
 	}
 	// The answer is signed with the context that it brings (RFC 3645 4.1.3).
 	if reply.IsTsig() != nil {
@@ -101,6 +82,32 @@ func openZone(ctx context.Context, dial func(ctx context.Context, network, addre
 		}
 	}
 	return u, nil
+}
+
+// readKeyAnswer returns the server's token in the answer to a TKEY question.
+func readKeyAnswer(raw []byte, key string) (reply *dns.Msg, token []byte, err error) {
+	reply = new(dns.Msg)
+	if err := reply.Unpack(raw); err != nil {
+		return nil, nil, fault.Wrap(fault.Malformed, "read the DNS server's answer", err)
+	}
+	if reply.Rcode != dns.RcodeSuccess {
+		return nil, nil, refusal("agree on a key", reply.Rcode)
+	}
+	for _, rr := range reply.Answer {
+		tkey, ok := rr.(*dns.TKEY)
+		if !ok || !strings.EqualFold(tkey.Hdr.Name, key) {
+			continue
+		}
+		if tkey.Error != 0 {
+			return nil, nil, refusal("agree on a key", int(tkey.Error))
+		}
+		token, err := hex.DecodeString(tkey.Key)
+		if err != nil || len(token) == 0 || len(token) != int(tkey.KeySize) {
+			return nil, nil, fault.Errorf(fault.Malformed, "the DNS server's token has %d of %d bytes", len(token), tkey.KeySize)
+		}
+		return reply, token, nil
+	}
+	return nil, nil, fault.New(fault.Malformed, "the DNS server answered without a key")
 }
 
 // Generate and Verify are dns.TsigProvider: a checksum token instead of a HMAC.

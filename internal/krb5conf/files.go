@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -186,12 +185,4 @@ func syncDir(root *os.Root, dir string) error {
 	}
 	defer d.Close()
 	return fault.Wrap(fault.Internal, "sync "+dir, d.Sync())
-}
-
-// absolute is the path that the operating system knows a file by.
-func (f Files) absolute(name string) string {
-	if f.Root == "" {
-		return name
-	}
-	return filepath.Join(f.Root, name)
 }

@@ -1,0 +1,473 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package join
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+	"unicode/utf16"
+
+	"github.com/latchkey-nas/latchkey/internal/directory"
+	"github.com/latchkey-nas/latchkey/internal/fault"
+	"github.com/latchkey-nas/latchkey/internal/identity"
+	"github.com/latchkey-nas/latchkey/internal/kerberos"
+	"github.com/latchkey-nas/latchkey/internal/kerberos/krbtest"
+	"github.com/latchkey-nas/latchkey/internal/krb5conf"
+	"github.com/latchkey-nas/latchkey/internal/secret"
+	"github.com/latchkey-nas/latchkey/internal/store"
+)
+
+const (
+	testDomain   = "aadds.contoso.test"
+	testRealm    = "AADDS.CONTOSO.TEST"
+	testBase     = "DC=aadds,DC=contoso,DC=test"
+	testPassword = "Sesame-0pen-XyZ"
+	computersOU  = "OU=AADDC Computers," + testBase
+)
+
+var (
+	dcAddr    = netip.MustParseAddr("10.0.0.4")
+	dc2Addr   = netip.MustParseAddr("10.0.0.5")
+	domainSID = identity.MustParseSID("S-1-5-21-1-2-3")
+)
+
+// world is a domain in memory: a KDC that really checks, and a directory that
+// does what it is told. Faults are injected by its fields.
+type world struct {
+	kdcs     *krbtest.KDC
+	accounts map[string]*krbtest.Account // of computers
+
+	mu      sync.Mutex
+	objects map[string]map[string][][]byte // by DN
+	rid     uint32
+	asked   []string // "add CN=...", "modify ... attr"
+
+	// refuse answers an operation of who with an LDAP result code; 0 is success.
+	refuse func(who, op, dn string, attrs []string) uint16
+	srv    map[string]error // by name server ("" is the machine's own): what it answers
+	closed map[string]error // "10.0.0.4:88"
+	dcs    []directory.DC
+	found  error // of discover
+	pings  map[netip.Addr]directory.DC
+	skew   time.Duration
+
+	zoneErr error
+	names   map[string][]netip.Addr // registered
+	local   []netip.Addr
+}
+
+func newWorld() *world {
+	w := &world{kdcs: krbtest.New(testRealm), accounts: map[string]*krbtest.Account{}, objects: map[string]map[string][][]byte{}, rid: 1100,
+		srv: map[string]error{}, closed: map[string]error{}, pings: map[netip.Addr]directory.DC{}, names: map[string][]netip.Addr{},
+		local: []netip.Addr{netip.MustParseAddr("192.168.1.7")}}
+	w.kdcs.Now = func() time.Time { return time.Now().Add(-w.skew) }
+	w.kdcs.Add(krbtest.Account{Name: []string{"alice"}, UPN: "alice@contoso.test", Password: testPassword})
+	w.kdcs.Add(krbtest.Account{Name: []string{"DC1$"}, Password: "dc", DC: true, Aliases: [][]string{{"ldap", "dc1." + testDomain}, {"DNS", "dc1." + testDomain}}})
+	w.dcs = []directory.DC{{Host: "dc1." + testDomain, Addr: dcAddr, NetBIOS: "AADDSCONTOSO", DNSDomain: testDomain, Flags: directory.DCIsWritable | directory.DCIsKDC}}
+	w.objects[computersOU] = attrs("objectClass", "organizationalUnit")
+	w.objects["OU=NAS,"+testBase] = attrs("objectClass", "organizationalUnit")
+	w.objects["CN=Computers,"+testBase] = attrs("objectClass", "container")
+	w.objects["CN=alice,OU=AADDC Users,"+testBase] = attrs("objectClass", "user", "sAMAccountName", "alice", "objectSid", string(domainSID.WithRID(1000).Bytes()))
+	return w
+}
+
+// attrs makes attributes of pairs of name and value.
+func attrs(pairs ...string) map[string][][]byte {
+	m := map[string][][]byte{}
+	for i := 0; i < len(pairs); i += 2 {
+		m[pairs[i]] = append(m[pairs[i]], []byte(pairs[i+1]))
+	}
+	return m
+}
+
+// joiner makes a Joiner in this world, with a store of its own.
+func (w *world) joiner(t *testing.T) (*Joiner, *bytes.Buffer) {
+	t.Helper()
+	dir := t.TempDir()
+	s, err := store.Open(t.Context(), filepath.Join(dir, "latchkey.db"), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	var log bytes.Buffer
+	j := New(Config{Memory: s, KeytabPath: filepath.Join(dir, "krb5.keytab"), Log: slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Hostname: func() (string, error) { return "nas.home.lan", nil }, OperatingSystem: "latchkey"})
+	j.net = w
+	return j, &log
+}
+
+func (w *world) resolver(servers ...netip.AddrPort) resolver { return fakeResolver{w, servers} }
+
+type fakeResolver struct {
+	w       *world
+	servers []netip.AddrPort
+}
+
+func (r fakeResolver) SRV(_ context.Context, name string) ([]directory.SRV, error) {
+	server := ""
+	if len(r.servers) > 0 {
+		server = r.servers[0].Addr().String()
+	}
+	if err := r.w.srv[server]; err != nil {
+		return nil, err
+	}
+	var all []directory.SRV
+	for _, dc := range r.w.dcs {
+		all = append(all, directory.SRV{Host: dc.Host, Port: 389})
+	}
+	return all, nil
+}
+
+func (r fakeResolver) Addrs(_ context.Context, host string) ([]netip.Addr, error) {
+	if a, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{a}, nil
+	}
+	for _, dc := range r.w.dcs {
+		if dc.Host == host {
+			return []netip.Addr{dc.Addr}, nil
+		}
+	}
+	return nil, fault.Errorf(fault.NotFound, "no such host %s", host)
+}
+
+func (w *world) dial(_ context.Context, _, address string) (net.Conn, error) {
+	if err := w.closed[address]; err != nil {
+		return nil, err
+	}
+	a, b := net.Pipe()
+	go b.Close()
+	return a, nil
+}
+
+func (w *world) discover(context.Context, *plan) ([]directory.DC, error) {
+	return slices.Clone(w.dcs), w.found
+}
+
+func (w *world) ping(_ context.Context, a netip.Addr, _ string) (directory.DC, error) {
+	if dc, ok := w.pings[a]; ok {
+		return dc, nil
+	}
+	return directory.DC{}, fault.New(fault.Unreachable, "no answer")
+}
+
+func (w *world) client(dc netip.Addr) *kerberos.Client {
+	return kerberos.NewClient(kerberos.Config{Realm: testRealm, Servers: kerberos.NewPool(dc), Dial: w.kdcs.Dial})
+}
+
+func (w *world) kdc(_ string, dc netip.Addr) kdc { return w.client(dc) }
+
+func (w *world) bind(ctx context.Context, dc directory.DC, who kerberos.Principal, with kerberos.Secret) (tree, error) {
+	s := kerberos.NewSession(w.client(dc.Addr), who, with)
+	defer s.Close()
+	if _, err := s.Ticket(ctx, "ldap", dc.Host); err != nil {
+		return nil, err
+	}
+	return &fakeTree{w, who.Name[0]}, nil
+}
+
+func (w *world) addresses(netip.Addr) ([]netip.Addr, error) { return w.local, nil }
+
+func (w *world) zone(context.Context, directory.DC, *kerberos.Ticket) (zone, error) {
+	return w, w.zoneErr
+}
+
+func (w *world) register(_ context.Context, host string, addrs []netip.Addr) (registered, error) {
+	w.names[host] = addrs
+	return registered{addrs: addrs}, nil
+}
+
+func (w *world) unregister(_ context.Context, host string, _ []netip.Addr) error {
+	delete(w.names, host)
+	return nil
+}
+
+func (w *world) close() {}
+
+// fakeTree is the directory as one user sees it.
+type fakeTree struct {
+	w   *world
+	who string
+}
+
+func (f *fakeTree) Close() error { return nil }
+
+func ldapError(op string, code uint16) error {
+	kind := map[uint16]fault.Kind{ldapNoSuchObject: fault.NotFound, ldapDenied: fault.Denied, ldapConstraint: fault.Denied, ldapUnwilling: fault.Denied,
+		ldapAlreadyExists: fault.Conflict, ldapNotLeaf: fault.Conflict, ldapInvalidDN: fault.Malformed}[code]
+	return fault.Wrap(kind, op, &directory.LDAPError{Code: code, Text: "the DC's words"})
+}
+
+func (f *fakeTree) allowed(op, dn string, names ...string) error {
+	f.w.asked = append(f.w.asked, fmt.Sprintf("%s %s %s %s", f.who, op, dn, strings.Join(names, ",")))
+	if f.w.refuse != nil {
+		if code := f.w.refuse(f.who, op, dn, names); code != 0 {
+			return ldapError(op+" "+dn, code)
+		}
+	}
+	return nil
+}
+
+// find resolves a DN or "<SID=...>".
+func (f *fakeTree) find(dn string) (string, map[string][][]byte, error) {
+	for have, a := range f.w.objects {
+		sid, err := identity.ParseSID(strings.TrimSuffix(strings.TrimPrefix(dn, "<SID="), ">"))
+		if strings.EqualFold(have, dn) || (err == nil && len(a["objectSid"]) == 1 && string(a["objectSid"][0]) == string(sid.Bytes())) {
+			return have, a, nil
+		}
+	}
+	return "", nil, ldapError("look at "+dn, ldapNoSuchObject)
+}
+
+func (f *fakeTree) Domain(context.Context) (directory.Domain, error) {
+	d := directory.Domain{Domain: identity.Domain{NetBIOS: "AADDSCONTOSO", DNS: testDomain, Realm: testRealm, SID: domainSID}, DN: testBase}
+	if _, ok := f.w.objects[computersOU]; ok {
+		d.ComputersOU = computersOU
+	}
+	return d, f.allowed("domain", testBase)
+}
+
+func (f *fakeTree) Get(_ context.Context, dn string, names ...string) (directory.Entry, error) {
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	if err := f.allowed("get", dn, names...); err != nil {
+		return directory.Entry{}, err
+	}
+	have, a, err := f.find(dn)
+	if err != nil {
+		return directory.Entry{}, err
+	}
+	return entry(have, a), nil
+}
+
+func entry(dn string, a map[string][][]byte) directory.Entry {
+	e := directory.Entry{DN: dn}
+	for _, name := range slices.Sorted(maps.Keys(a)) {
+		e.Attributes = append(e.Attributes, directory.Attribute{Name: name, Values: a[name]})
+	}
+	return e
+}
+
+// Search knows filters of equality and their "or", with plain values.
+func (f *fakeTree) Search(_ context.Context, q directory.Query, fn func(directory.Entry) error) error {
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	if err := f.allowed("search", q.Base, q.Filter); err != nil {
+		return err
+	}
+	for _, dn := range slices.Sorted(maps.Keys(f.w.objects)) {
+		a := f.w.objects[dn]
+		match := q.Scope == directory.Base && strings.EqualFold(dn, q.Base)
+		for _, term := range strings.FieldsFunc(q.Filter, func(r rune) bool { return r == '(' || r == ')' || r == '|' }) {
+			name, value, _ := strings.Cut(term, "=")
+			for _, v := range a[name] {
+				match = match || strings.EqualFold(string(v), value)
+			}
+		}
+		if match {
+			if err := fn(entry(dn, a)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (f *fakeTree) Add(_ context.Context, dn string, attributes []directory.Attribute) error {
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	a := map[string][][]byte{}
+	var names []string
+	for _, at := range attributes {
+		names = append(names, at.Name)
+		for _, v := range at.Values {
+			a[at.Name] = append(a[at.Name], bytes.Clone(v))
+		}
+	}
+	if err := f.allowed("add", dn, names...); err != nil {
+		return err
+	}
+	if _, _, err := f.find(dn); err == nil {
+		return ldapError("create "+dn, ldapAlreadyExists)
+	}
+	f.w.rid++
+	a["objectSid"] = [][]byte{domainSID.WithRID(f.w.rid).Bytes()}
+	password := a["unicodePwd"]
+	delete(a, "unicodePwd")
+	f.w.objects[dn] = a
+	if len(password) == 1 {
+		f.w.setPassword(a, password[0])
+	}
+	f.w.settle(a)
+	return nil
+}
+
+func (f *fakeTree) Modify(_ context.Context, dn string, changes []directory.Change) error {
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	var names []string
+	for _, c := range changes {
+		names = append(names, c.Attribute.Name)
+	}
+	if err := f.allowed("modify", dn, names...); err != nil {
+		return err
+	}
+	_, a, err := f.find(dn)
+	if err != nil {
+		return err
+	}
+	for _, c := range changes {
+		switch {
+		case c.Attribute.Name == "unicodePwd":
+			f.w.setPassword(a, c.Attribute.Values[0])
+		case c.Op == directory.AddValues:
+			a[c.Attribute.Name] = append(a[c.Attribute.Name], c.Attribute.Values...)
+		default:
+			a[c.Attribute.Name] = c.Attribute.Values
+		}
+	}
+	f.w.settle(a)
+	return nil
+}
+
+func (f *fakeTree) Delete(_ context.Context, dn string) error {
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	if err := f.allowed("delete", dn); err != nil {
+		return err
+	}
+	have, _, err := f.find(dn)
+	if err == nil {
+		delete(f.w.objects, have)
+	}
+	return err
+}
+
+// setPassword gives a computer the password of a unicodePwd value.
+func (w *world) setPassword(a map[string][][]byte, value []byte) {
+	var units []uint16
+	for i := 0; i+1 < len(value); i += 2 {
+		units = append(units, uint16(value[i])|uint16(value[i+1])<<8)
+	}
+	kvno := int(number(entry("", a).First("msDS-KeyVersionNumber"))) + 1
+	a["msDS-KeyVersionNumber"] = [][]byte{[]byte(strconv.Itoa(kvno))}
+	acc := w.account(entry("", a).First("sAMAccountName"))
+	acc.Password, acc.KVNO = strings.Trim(string(utf16.Decode(units)), `"`), kvno
+}
+
+// settle lets the KDC see the SPNs of a computer.
+func (w *world) settle(a map[string][][]byte) {
+	acc := w.account(entry("", a).First("sAMAccountName"))
+	acc.Aliases = nil
+	for _, v := range a["servicePrincipalName"] {
+		class, host, _ := strings.Cut(string(v), "/")
+		acc.Aliases = append(acc.Aliases, []string{class, host}, []string{strings.ToLower(class), strings.ToLower(host)})
+	}
+	if len(a["userAccountControl"]) == 1 && string(a["userAccountControl"][0]) == "4098" {
+		acc.Code, acc.Status = int32(kerberos.CodeClientRevoked), uint32(kerberos.StatusAccountDisabled)
+	} else {
+		acc.Code, acc.Status = 0, 0
+	}
+}
+
+// account returns the KDC's account of a computer, made when it is new.
+func (w *world) account(name string) *krbtest.Account {
+	if w.accounts[name] == nil {
+		w.accounts[name] = w.kdcs.Add(krbtest.Account{Name: []string{name}, Salt: kerberos.MachineSalt(name, testDomain)})
+	}
+	return w.accounts[name]
+}
+
+// steps collects progress.
+type steps []Step
+
+func (s *steps) tell(one Step) { *s = append(*s, one) }
+
+// last returns the last word on a step.
+func (s steps) last(id string) Step {
+	for i := len(s) - 1; i >= 0; i-- {
+		if s[i].ID == id {
+			return s[i]
+		}
+	}
+	return Step{}
+}
+
+func request() Request {
+	return Request{Domain: testDomain, User: "alice", Password: secret.FromString(testPassword)}
+}
+
+// recordingKeys is root's copy of the host keys.
+type recordingKeys struct {
+	err     error
+	install []krb5conf.Host
+	keytab  []byte
+	remove  []krb5conf.Host
+}
+
+func (r *recordingKeys) Install(_ context.Context, k krb5conf.HostKeys) error {
+	r.install = append(r.install, k.Host)
+	r.keytab = bytes.Clone(k.Keytab.Reveal())
+	return r.err
+}
+
+func (r *recordingKeys) Remove(_ context.Context, h krb5conf.Host) error {
+	r.remove = append(r.remove, h)
+	return r.err
+}
+
+var refusedPort error = &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+
+func krbAlice(password string) krbtest.Account {
+	return krbtest.Account{Name: []string{"alice"}, UPN: "alice@contoso.test", Password: password}
+}
+
+// krbNoKey is a person who has not changed the password since the managed
+// domain exists.
+func krbNoKey() krbtest.Account {
+	return krbtest.Account{Name: []string{"bob"}, Code: int32(kerberos.CodeNullKey), NoPreAuth: true}
+}
+
+func krbHours() krbtest.Account {
+	return krbtest.Account{Name: []string{"carol"}, Password: testPassword, Code: int32(kerberos.CodeClientRevoked), Status: uint32(kerberos.StatusLogonHours)}
+}
+
+// refuseAll refuses one operation to everybody.
+func refuseAll(op string, code uint16) func(who, op, dn string, attrs []string) uint16 {
+	return func(_, asked, _ string, _ []string) uint16 {
+		if asked == op {
+			return code
+		}
+		return 0
+	}
+}
+
+// refuseAttr refuses to write an attribute, but for the first creation with
+// only what is needed.
+func refuseAttr(name string, code uint16) func(who, op, dn string, attrs []string) uint16 {
+	return func(_, op, _ string, attrs []string) uint16 {
+		if (op == "modify" || op == "add" && len(attrs) > 6) && slices.Contains(attrs, name) {
+			return code
+		}
+		return 0
+	}
+}
+
+// brokenMemory has a full disk.
+type brokenMemory struct{ Memory }
+
+func (brokenMemory) PutMachine(context.Context, *store.Machine) error {
+	return fault.New(fault.Internal, "no space left on device")
+}
