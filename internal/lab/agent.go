@@ -28,6 +28,7 @@ type agent struct {
 
 	mu      sync.Mutex
 	waiting map[int]chan syscall.WaitStatus
+	cables  map[string]*slowCable // of the switch, by port
 }
 
 func listen(conf initConfig) (*agent, error) {
@@ -36,7 +37,7 @@ func listen(conf initConfig) (*agent, error) {
 		return nil, fmt.Errorf("listening for requests: %w", err)
 	}
 	listener.SetUnlinkOnClose(false)
-	return &agent{listener: listener, waiting: map[int]chan syscall.WaitStatus{}}, nil
+	return &agent{listener: listener, waiting: map[int]chan syscall.WaitStatus{}, cables: map[string]*slowCable{}}, nil
 }
 
 func (a *agent) serve() {
@@ -104,6 +105,10 @@ func (a *agent) handle(conn *net.UnixConn) {
 		}
 	case "reboot":
 		if err = a.reboot(); err == nil {
+			sendMessage(conn, reply{})
+		}
+	case "delay":
+		if err = a.setDelay(req.Path, req.Delay); err == nil {
 			sendMessage(conn, reply{})
 		}
 	case "poweroff":

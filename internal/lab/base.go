@@ -72,15 +72,6 @@ func (s BaseSpec) Key() string {
 	return "base-" + s.suite() + "-" + hex.EncodeToString(hash.Sum(nil))[:12]
 }
 
-// CacheDir is where bases and provisioned domains are kept between labs:
-// $LATCHKEY_LAB_CACHE, or /var/cache/latchkey-lab.
-func CacheDir() string {
-	if dir := os.Getenv("LATCHKEY_LAB_CACHE"); dir != "" {
-		return dir
-	}
-	return "/var/cache/latchkey-lab"
-}
-
 // Base returns the root directory of a base, building it first if it is not
 // in the cache. It counts as built only when all of it is there: it grows
 // under a temporary name and is renamed at the end. Of several processes that
@@ -89,43 +80,6 @@ func Base(ctx context.Context, spec BaseSpec, progress Progress) (string, error)
 	return cached(ctx, spec.Key(), progress, func(dir string) error {
 		return buildBase(ctx, spec, dir, progress)
 	})
-}
-
-// cached returns the directory key of the cache, made by build when it is
-// not there yet.
-func cached(ctx context.Context, key string, progress Progress, build func(dir string) error) (string, error) {
-	cache := CacheDir()
-	final := filepath.Join(cache, key)
-	if _, err := os.Stat(final); err == nil {
-		return final, nil
-	}
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return "", err
-	}
-	lock, err := lockFile(ctx, filepath.Join(cache, "."+key+".lock"))
-	if err != nil {
-		return "", err
-	}
-	defer lock.Close()
-	if _, err := os.Stat(final); err == nil {
-		return final, nil
-	}
-	// What is left of an interrupted build belongs to nobody: the lock is ours.
-	growing := filepath.Join(cache, "."+key+".growing")
-	if err := os.RemoveAll(growing); err != nil {
-		return "", err
-	}
-	if err := os.Mkdir(growing, 0o755); err != nil {
-		return "", err
-	}
-	if err := build(growing); err != nil {
-		os.RemoveAll(growing)
-		return "", err
-	}
-	if err := os.Rename(growing, final); err != nil {
-		return "", err
-	}
-	return final, nil
 }
 
 func buildBase(ctx context.Context, spec BaseSpec, root string, progress Progress) error {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 func TestInterruptedBuildDoesNotCount(t *testing.T) {
@@ -74,6 +75,54 @@ func TestBaseKeySaysWhatIsInIt(t *testing.T) {
 	for name, other := range map[string]BaseSpec{"suite": {Suite: "trixie"}, "packages": {Packages: []string{"nginx-light"}}} {
 		if other.Key() == usual.Key() {
 			t.Errorf("another %s has the same key", name)
+		}
+	}
+}
+
+func TestPruneTakesWhatIsOld(t *testing.T) {
+	t.Setenv("LATCHKEY_LAB_CACHE", t.TempDir())
+	t.Setenv("LATCHKEY_LAB_RUN", t.TempDir())
+	for _, key := range []string{"base-old", "domain-new"} {
+		if _, err := cached(t.Context(), key, nil, func(string) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(growing("base-old"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	lastMonth := time.Now().AddDate(0, -1, 0)
+	if err := os.Chtimes(lockPath("base-old"), lastMonth, lastMonth); err != nil {
+		t.Fatal(err)
+	}
+	removed, err := Prune(t.Context(), 14*24*time.Hour)
+	if err != nil || len(removed) != 1 || removed[0] != "base-old" {
+		t.Errorf("removed %v, %v, want base-old", removed, err)
+	}
+	if _, err := os.Stat(growing("base-old")); err == nil {
+		t.Error("the rest of an interrupted build is there")
+	}
+	if !used("domain-new") || used("base-old") {
+		t.Error("the wrong one was removed")
+	}
+	// A lab that runs stands on the cache.
+	dir := filepath.Join(RunDir(), "some")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := tryLockFile(filepath.Join(dir, "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if removed, err := Prune(t.Context(), 0); err == nil || len(removed) != 0 {
+		t.Errorf("while a lab runs: removed %v, %v", removed, err)
+	}
+}
+
+func TestCheckSaysWhatToDo(t *testing.T) {
+	for _, need := range Check() {
+		if need.What == "" || need.Err != nil && need.Fix == "" {
+			t.Errorf("got %+v, want what it is and what to do", need)
 		}
 	}
 }

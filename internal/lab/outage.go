@@ -75,3 +75,20 @@ const fakeClock = "/etc/faketimerc"
 
 // clock is the shell command that makes what follows see the DC's clock.
 const clock = `[ ! -e ` + fakeClock + ` ] || export LD_PRELOAD='/usr/$LIB/faketime/libfaketime.so.1'; `
+
+// MountDisk mounts an empty disk of its own on a directory of the machine, of
+// a size as mount(8) takes it for tmpfs. It is there until a reboot.
+func (m *Machine) MountDisk(ctx context.Context, dir, size string) error {
+	_, err := m.Output(ctx, "mount", "-t", "tmpfs", "-o", "mode=755,size="+size, "tmpfs", dir)
+	return err
+}
+
+// SetReadOnly makes what is mounted on dir read-only, or writable again.
+func (m *Machine) SetReadOnly(ctx context.Context, dir string, readOnly bool) error {
+	mode := "rw"
+	if readOnly {
+		mode = "ro"
+	}
+	_, err := m.Output(ctx, "mount", "-o", "remount,"+mode, dir)
+	return err
+}

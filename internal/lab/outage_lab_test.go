@@ -14,18 +14,17 @@ import (
 	"time"
 )
 
-// dial tries a port of the DC from the box for half a second.
-func dial(t *testing.T, box *Box, d *Domain, port string) (net.Conn, error) {
+// outcome says how a connection from the box to a port of the DC goes. Silence
+// is believed soon where it is expected; anything else gets its time.
+func outcome(t *testing.T, box *Box, d *Domain, port, want string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	patience := 20 * time.Second
+	if want == "silent" {
+		patience = 300 * time.Millisecond
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	return box.Dial(ctx, "tcp", d.DC.IP()+":"+port)
-}
-
-// outcome says how a connection to a port goes.
-func outcome(t *testing.T, box *Box, d *Domain, port string) string {
-	t.Helper()
-	conn, err := dial(t, box, d, port)
+	conn, err := box.Dial(ctx, "tcp", d.DC.IP()+":"+port)
 	var timeout net.Error
 	switch {
 	case err == nil:
@@ -51,7 +50,7 @@ func TestOutages(t *testing.T) {
 	expect := func(what string, want map[string]string) {
 		t.Helper()
 		for port, want := range want {
-			if got := outcome(t, box, d, port); got != want {
+			if got := outcome(t, box, d, port, want); got != want {
 				t.Errorf("%s: port %s is %s, want %s", what, port, got, want)
 			}
 		}
@@ -83,7 +82,7 @@ func TestOutages(t *testing.T) {
 	expect("cable out", map[string]string{"88": "silent", "389": "silent"})
 	do(d.DC.SetLink(true))
 	do(poll(ctx, 50*time.Millisecond, "the cable is in again", func() error {
-		if got := outcome(t, box, d, "389"); got != "open" {
+		if got := outcome(t, box, d, "389", "open"); got != "open" {
 			return errors.New(got)
 		}
 		return nil
@@ -98,6 +97,41 @@ func TestOutages(t *testing.T) {
 	do(d.DC.Thaw(ctx))
 	if got := must(t, box.Machine, search...); !strings.Contains(got, "currentTime: ") {
 		t.Errorf("after thawing: got %q", got)
+	}
+}
+
+func TestDelay(t *testing.T) {
+	ctx := t.Context()
+	d, box := member(t, DomainOptions{})
+	ping := func() time.Duration {
+		t.Helper()
+		out := must(t, box.Machine, "ping", "-q", "-c", "3", "-i", "0.2", d.DC.IP())
+		_, numbers, _ := strings.Cut(out, "rtt min/avg/max/mdev = ")
+		least, _, _ := strings.Cut(numbers, "/")
+		took, err := time.ParseDuration(least + "ms")
+		if err != nil {
+			t.Fatalf("time in %q: %v", out, err)
+		}
+		return took
+	}
+	if err := d.DC.Delay(ctx, 80*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	if got := ping(); got < 80*time.Millisecond {
+		t.Errorf("round trip with a delay of 80 ms: got %s", got)
+	}
+	// Large segments come through whole.
+	if got := kinit(t, box, JoinUser, JoinPassword); !got.Ok() {
+		t.Fatal(got)
+	}
+	if got := ldap(t, box, d, "", "ldapsearch", "-LLL", "-b", "CN=Schema,CN=Configuration,"+d.BaseDN(), "(objectClass=attributeSchema)", "cn"); !got.Ok() || strings.Count(got.Stdout, "\ncn: ") < 1000 {
+		t.Errorf("a large answer: got exit %d and %d bytes %s", got.Exit, len(got.Stdout), got.Stderr)
+	}
+	if err := d.DC.Delay(ctx, 0); err != nil {
+		t.Fatal(err)
+	}
+	if got := outcome(t, box, d, "389", "open"); got != "open" {
+		t.Errorf("after the delay: port 389 is %s", got)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,7 +21,7 @@ const maxPacket = 256 << 10
 
 // A request asks an init to do one thing.
 type request struct {
-	Op string `json:"op"` // run, open, processes, signal, reboot, poweroff
+	Op string `json:"op"` // run, open, processes, signal, reboot, poweroff, delay
 
 	// run; descriptors: stdin, stdout, stderr unless PTY or Log
 	Args   []string `json:"args,omitempty"`
@@ -40,6 +41,9 @@ type request struct {
 	Path  string `json:"path,omitempty"`
 	Flags int    `json:"flags,omitempty"`
 	Perm  uint32 `json:"perm,omitempty"`
+
+	// delay, of the switch: Path is the port
+	Delay time.Duration `json:"delay,omitempty"`
 
 	// signal: one process, processes by name, or every process
 	Signal int      `json:"signal,omitempty"`

@@ -46,7 +46,7 @@ func newCommand() *cobra.Command {
 		SilenceErrors: true, SilenceUsage: true,
 	}
 	root.PersistentFlags().StringVar(&labName, "name", "lab", "which lab")
-	root.AddCommand(depsCommand(), baseCommand(), upCommand(), boxCommand(), rmCommand(), runCommand(), dcCommand(),
+	root.AddCommand(checkCommand(), depsCommand(), baseCommand(), pruneCommand(), upCommand(), boxCommand(), rmCommand(), runCommand(), dcCommand(),
 		faultCommand("stop-dc", "Shut the domain controller's services down", (*lab.DC).Stop),
 		faultCommand("start-dc", "Start the domain controller's services", (*lab.DC).Start),
 		faultCommand("kill-dc", "Kill the domain controller's services", (*lab.DC).Kill),

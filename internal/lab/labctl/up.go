@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -31,6 +32,47 @@ func depsCommand() *cobra.Command {
 			return nil
 		},
 	}
+}
+
+func checkCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "check", Short: "Say whether this machine can run a lab", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			missing := 0
+			for _, need := range lab.Check() {
+				if need.Err == nil {
+					fmt.Printf("ok       %s\n", need.What)
+					continue
+				}
+				missing++
+				fmt.Printf("missing  %s: %v\n         to do: %s\n", need.What, need.Err, need.Fix)
+			}
+			if missing > 0 {
+				return exitStatus(1)
+			}
+			return nil
+		},
+	}
+}
+
+func pruneCommand() *cobra.Command {
+	var all bool
+	cmd := &cobra.Command{
+		Use: "prune", Short: "Remove from the cache what was not used for two weeks", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			unused := 14 * 24 * time.Hour
+			if all {
+				unused = 0
+			}
+			removed, err := lab.Prune(cmd.Context(), unused)
+			for _, name := range removed {
+				fmt.Println("removed", name)
+			}
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&all, "all", false, "remove everything that no running lab stands on")
+	return cmd
 }
 
 func suiteFlag(cmd *cobra.Command, spec *lab.BaseSpec) {
