@@ -140,7 +140,7 @@ demo-down: ## remove every trace of the demo
 	CGO_ENABLED=0 $(GO) build -o build/demo ./internal/demo
 	build/demo down
 
-pictures: demo ## the README's terminal recording, from the demo as it runs now
+pictures: demo-down demo ## the README's terminal recording, from the demo as it runs now
 	build/demo picture
 
 bench: root base ## the figures of docs/benchmarks.md, beside the peers, in one run

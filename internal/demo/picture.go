@@ -35,7 +35,10 @@ func picture(from, to string) error {
 	}
 	var scenes [][]string
 	for _, s := range strings.Split(string(text), "\x1b[1m# ")[1:] {
-		lines := strings.Split(strings.TrimRight("\x1b[1m# "+s, "\n "), "\n")
+		var lines []string
+		for line := range strings.Lines(strings.TrimRight("\x1b[1m# "+s, "\n ")) {
+			lines = append(lines, wrap(strings.TrimSuffix(line, "\n"))...)
+		}
 		if len(lines) > rows {
 			lines = append(lines[:rows-1], "...")
 		}
@@ -74,10 +77,31 @@ func picture(from, to string) error {
 	return os.WriteFile(to, b.Bytes(), 0o644)
 }
 
-// spans turns one line with bold and green into tspans, cut to the width.
+// wrap breaks a line as a terminal does.
+func wrap(line string) (out []string) {
+	var b strings.Builder
+	used := 0
+	for len(line) > 0 {
+		if m := sgr.FindStringIndex(line); m != nil && m[0] == 0 {
+			b.WriteString(line[:m[1]])
+			line = line[m[1]:]
+			continue
+		}
+		_, n := utf8.DecodeRuneInString(line)
+		if used == columns {
+			out, used = append(out, b.String()), 0
+			b.Reset()
+		}
+		b.WriteString(line[:n])
+		line, used = line[n:], used+1
+	}
+	return append(out, b.String())
+}
+
+// spans turns one line with bold and green into tspans.
 func spans(line string) string {
 	var out strings.Builder
-	class, used := "", 0
+	class := ""
 	put := func(text string) {
 		text = strings.Map(func(r rune) rune {
 			if r < ' ' && r != '\t' {
@@ -85,13 +109,9 @@ func spans(line string) string {
 			}
 			return r
 		}, strings.ReplaceAll(text, "\t", "    "))
-		if n := utf8.RuneCountInString(text); used+n > columns {
-			text = string([]rune(text)[:max(columns-used, 0)])
-		}
 		if text == "" {
 			return
 		}
-		used += utf8.RuneCountInString(text)
 		var escaped bytes.Buffer
 		_ = xml.EscapeText(&escaped, []byte(text)) // a Buffer does not fail
 		if class == "" {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/lab"
@@ -28,6 +29,8 @@ func (s *show) run() {
 	s.join()
 	s.lookups()
 	s.watch()
+	s.names()
+	s.dead()
 }
 
 func (s *show) join() {
@@ -65,8 +68,8 @@ func (s *show) lookups() {
 	s.enter("latchkey user get grace.nakamura")
 	s.enter("latchkey user get 'GRACE.NAKAMURA@contoso.test' --json | head -8")
 	s.enter("latchkey group list | head -12")
-	s.say("Names that the machine cannot take as they are keep their rights, and status says why.")
-	s.enter("latchkey user list --unpublished")
+	s.say("Names that the machine cannot take as they are keep their rights, and latchkey says why.")
+	s.enter("latchkey group list --unpublished | head -6")
 }
 
 // watch shows a change in the directory arriving.
@@ -90,8 +93,6 @@ func (s *show) watch() {
 	time.Sleep(300 * time.Millisecond)
 	fmt.Fprintln(s.out, "(in the directory: grace.nakamura joins Projects Write, olivia.smith leaves the company)")
 	began := time.Now()
-	// Off and on again, so that the tour can be repeated.
-	_ = s.domain.RemoveMembers(ctx, "Projects Write", "grace.nakamura")
 	if err := s.domain.AddMembers(ctx, "Projects Write", "grace.nakamura"); err != nil {
 		s.err = err
 		return
@@ -100,7 +101,7 @@ func (s *show) watch() {
 		s.err = err
 		return
 	}
-	for !strings.Contains(seen.String(), "olivia.smith") {
+	for !strings.Contains(seen.String(), "olivia.smith") || !strings.Contains(seen.String(), "grace.nakamura") {
 		select {
 		case <-ctx.Done():
 			s.err = fmt.Errorf("the change did not arrive; latchkey watch printed:\n%s", seen.String())
@@ -110,7 +111,48 @@ func (s *show) watch() {
 	}
 	fmt.Fprint(s.out, seen.String())
 	fmt.Fprintf(s.out, "(seen %.1f s after the change)\n", time.Since(began).Seconds())
-	s.err = s.domain.Disable(ctx, "olivia.smith", false)
+	// As it was, so that the tour can be repeated.
+	if s.err = s.domain.Disable(ctx, "olivia.smith", false); s.err == nil {
+		s.err = s.domain.RemoveMembers(ctx, "Projects Write", "grace.nakamura")
+	}
+}
+
+// names shows the programs of the machine that know nothing of latchkey.
+func (s *show) names() {
+	if s.err != nil {
+		return
+	}
+	if s.err = s.nas.UseNSS(s.ctx); s.err != nil {
+		return
+	}
+	s.say("With \"latchkey\" after \"files\" in nsswitch.conf, every program knows them.")
+	s.enter("getent passwd grace.nakamura zoë.kröger")
+	s.enter("id juergen.mueller")
+	s.enter("mkdir -p /srv/finance && touch /srv/finance/budget.ods && chown juergen.mueller:finance /srv/finance/budget.ods")
+	s.enter("setfacl -m u:amelie.dubois:rw -m 'g:month end:r' /srv/finance/budget.ods")
+	s.enter("ls -l /srv/finance; getfacl -cp /srv/finance/budget.ods")
+}
+
+// dead shows the same with the daemon killed, then starts it again.
+func (s *show) dead() {
+	if s.err != nil {
+		return
+	}
+	s.say("Names are a file: kill the daemon, and nothing changes for anybody.")
+	s.print("pkill -9 latchkeyd")
+	if _, err := s.nas.Signal(s.ctx, syscall.SIGKILL, "latchkeyd"); err != nil {
+		s.err = err
+		return
+	}
+	if s.err = s.nas.WaitGone(s.ctx, "latchkeyd"); s.err != nil {
+		return
+	}
+	s.enter("ls -l /srv/finance; id grace.nakamura; latchkey status || echo exit status $?")
+	if s.err == nil {
+		s.err = s.nas.Start(s.ctx, true)
+	}
+	s.print("latchkeyd run &")
+	s.enter("latchkey status | head -1")
 }
 
 func (s *show) say(text string) {
