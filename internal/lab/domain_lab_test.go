@@ -80,16 +80,29 @@ func TestAnyUserCreatesComputersInOneOUOnly(t *testing.T) {
 	}
 }
 
+// TestPeersCanJoin shows that a domain member made by other software finds all
+// it asks for, as an ordinary user and without naming a container.
 func TestPeersCanJoin(t *testing.T) {
-	d, _ := member(t, DomainOptions{})
-	box := d.StartBox(t, "peer", BoxOptions{UseDNS: true, Krb5Conf: true})
-	join := box.Command("adcli", "join", "--domain="+d.DNS, "--login-user="+JoinUser, "--stdin-password", "--domain-ou="+d.ComputersDN(), "--verbose")
-	join.Stdin = stringReader(JoinPassword)
-	if result, err := join.Run(t.Context()); err != nil || !result.Ok() {
-		t.Fatalf("adcli join: %v %s", err, result)
-	}
-	if got := must(t, box.Machine, "sh", "-c", "kinit -k 'PEER$' && klist"); !strings.Contains(got, "PEER$@"+d.Realm()) {
-		t.Errorf("ticket of the computer: got %s", got)
+	d := Start(t, DomainOptions{})
+	for name, tc := range map[string]struct{ join, check string }{
+		"adcli": {"adcli join --domain=$1 --login-user=$2 --stdin-password", "kinit -k 'ADCLI$'"},
+		"net": {`printf '[global]\nrealm=%s\nworkgroup=AADDSCONTOSO\nsecurity=ads\n' "$1" >/etc/samba/smb.conf; PASSWD=$(cat) net ads join -U "$2"`,
+			"net ads testjoin"},
+	} {
+		box := d.StartBox(t, name, BoxOptions{UseDNS: true, Krb5Conf: true})
+		join := box.Command("sh", "-euc", tc.join, "join", d.DNS, JoinUser)
+		join.Stdin = stringReader(JoinPassword)
+		if result, err := join.Run(t.Context()); err != nil || !result.Ok() {
+			t.Fatalf("join by %s: %v %s", name, err, result)
+		}
+		must(t, box.Machine, "sh", "-euc", tc.check)
+		computer, err := d.Find(t.Context(), strings.ToUpper(name)+"$")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasSuffix(computer.DN, d.ComputersDN()) {
+			t.Errorf("join by %s: the computer is %s, want it in %s", name, computer.DN, d.ComputersDN())
+		}
 	}
 }
 

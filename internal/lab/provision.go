@@ -235,7 +235,15 @@ func shape(options DomainOptions) []Change {
 	for _, dn := range []string{options.UsersDN(), options.ComputersDN()} {
 		changes = append(changes, Change{Op: "add", DN: dn, Set: map[string][][]byte{"objectClass": Text("organizationalUnit")}})
 	}
+	// Who names no container when joining gets the managed one (MS-ADTS
+	// section 6.1.1.4, GUID_COMPUTERS_CONTAINER_W).
+	const computers = "B:32:AA312825768811D1ADED00C04FD8D5CD:"
 	changes = append(changes,
+		Change{
+			Op: "modify", DN: base, Controls: []string{"relax:0"},
+			Del: map[string][][]byte{"wellKnownObjects": Text(computers + "CN=Computers," + base)},
+			Add: map[string][][]byte{"wellKnownObjects": Text(computers + options.ComputersDN())},
+		},
 		Change{Op: "modify", DN: "CN=Partitions,CN=Configuration," + base, Add: map[string][][]byte{"uPNSuffixes": Text(options.UPNSuffix)}},
 		// 5 bad passwords in 2 minutes lock for 30; passwords live 90 days.
 		// Times are negative counts of 100 ns (MS-ADTS section 2.2.14).

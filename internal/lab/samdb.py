@@ -38,7 +38,7 @@ def values(raw):
 def message(request):
     msg = ldb.Message()
     msg.dn = ldb.Dn(db, request["dn"])
-    for field, flag in (("set", ldb.FLAG_MOD_REPLACE), ("add", ldb.FLAG_MOD_ADD), ("del", ldb.FLAG_MOD_DELETE)):
+    for field, flag in (("set", ldb.FLAG_MOD_REPLACE), ("del", ldb.FLAG_MOD_DELETE), ("add", ldb.FLAG_MOD_ADD)):
         for attr, raw in (request.get(field) or {}).items():
             msg.add(ldb.MessageElement(values(raw), flag, attr))
     return msg
