@@ -139,6 +139,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 			Send: func(ctx context.Context, f *os.File) error { return d.opt.Monitor.Call(ctx, &control.Publish{}, f) }})
 		d.present(ctx)
 		all.Go(func() { d.watchCompleteness(ctx) })
+		all.Go(func() { d.giveBack(ctx) })
 	}
 	for _, name := range []peer.Name{peer.API, peer.Admin} {
 		for _, ln := range d.opt.Listeners[name] {
