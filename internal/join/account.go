@@ -253,17 +253,18 @@ func (a *account) create(ctx context.Context) error {
 	pwd := directory.UnicodePwd(a.password)
 	defer secret.Wipe(pwd)
 	dn := "CN=" + directory.EscapeRDN(strings.ToUpper(p.short)) + "," + a.where
-	least := []directory.Attribute{
-		directory.Text("objectClass", "top", "person", "organizationalPerson", "user", "computer"),
-		directory.Text("sAMAccountName", p.account()),
-		directory.Text("userAccountControl", strconv.Itoa(int(uacWorkstation))),
-		directory.Text("dNSHostName", p.fqdn()),
-		directory.Text("servicePrincipalName", "HOST/"+p.fqdn(), "HOST/"+strings.ToUpper(p.short), "RestrictedKrbHost/"+p.fqdn(), "RestrictedKrbHost/"+strings.ToUpper(p.short)),
-		{Name: "unicodePwd", Values: [][]byte{pwd}},
+	object := func(spns ...string) []directory.Attribute {
+		return []directory.Attribute{
+			directory.Text("objectClass", "top", "person", "organizationalPerson", "user", "computer"),
+			directory.Text("sAMAccountName", p.account()),
+			directory.Text("userAccountControl", strconv.Itoa(int(uacWorkstation))),
+			directory.Text("dNSHostName", p.fqdn()),
+			directory.Text("servicePrincipalName", spns...),
+			{Name: "unicodePwd", Values: [][]byte{pwd}},
+		}
 	}
-	all := slices.Clone(least)
-	all[4] = directory.Text("servicePrincipalName", spns(p.short, p.fqdn())...)
-	all = append(all, directory.Text("msDS-SupportedEncryptionTypes", aesOnly))
+	least := object("HOST/"+p.fqdn(), "HOST/"+strings.ToUpper(p.short), "RestrictedKrbHost/"+p.fqdn(), "RestrictedKrbHost/"+strings.ToUpper(p.short))
+	all := append(object(spns(p.short, p.fqdn())...), directory.Text("msDS-SupportedEncryptionTypes", aesOnly))
 	for i, name := range []string{"operatingSystem", "operatingSystemVersion"} {
 		if a.system[i] != "" {
 			all = append(all, directory.Text(name, a.system[i]))

@@ -21,7 +21,7 @@ type joining struct {
 	domain directory.Domain
 	name   string
 	sid    identity.SID
-	where  string // DN of the container for a new account
+	where  string // DN of the container for a new account; see place
 }
 
 // signIn proves the user's password to the domain and opens the directory with
@@ -49,7 +49,7 @@ func (j *Joiner) signIn(ctx context.Context, r *run, p *plan, dc directory.DC, p
 	}
 	if err := r.step(StepDirectory, "Open the directory", 44, func(s *Step) (err error) {
 		if u.tree, err = j.net.bind(ctx, dc, who, kerberos.Password(password)); err != nil {
-			return explainSignIn(err, p.user, dc)
+			return explainBind(err, dc)
 		}
 		if u.domain, err = u.tree.Domain(ctx); err != nil {
 			return fault.Wrap(fault.Unknown, "read what domain this is", err)
@@ -65,14 +65,16 @@ func (j *Joiner) signIn(ctx context.Context, r *run, p *plan, dc directory.DC, p
 	}); err != nil {
 		return nil, u.fail(err)
 	}
-	if err := r.step(StepContainer, "Find the place for the computer account", 48, func(s *Step) (err error) {
+	return u, nil
+}
+
+// place finds where a new account goes.
+func (u *joining) place(ctx context.Context, r *run, p *plan) error {
+	return r.step(StepContainer, "Find the place for the computer account", 48, func(s *Step) (err error) {
 		u.where, err = container(ctx, u.tree, u.domain, p.ou)
 		s.Detail = u.where
 		return err
-	}); err != nil {
-		return nil, u.fail(err)
-	}
-	return u, nil
+	})
 }
 
 func (u *joining) fail(err error) error {

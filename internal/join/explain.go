@@ -29,10 +29,6 @@ func explainSignIn(err error, user userName, dc directory.DC) error {
 		return say(kind, fmt.Sprintf("the password of %s is wrong", user),
 			"type it again; five wrong ones lock the account for half an hour. A user made before the managed domain has to change the password once in Entra ID")
 	case fault.NotFound:
-		if e != nil && e.Code == kerberos.CodeServiceUnknown {
-			return say(fault.Unreachable, fmt.Sprintf("the domain knows no LDAP service on %s", dc.Host),
-				"the domain controllers may not agree with each other yet: try again later, or name another one with --dc")
-		}
 		return say(kind, fmt.Sprintf("%s has no user %s", dc.DNSDomain, user),
 			"check the name; a user made in Entra ID takes a while to be synced, and guests are not in the domain at all")
 	case fault.Locked:
@@ -47,9 +43,30 @@ func explainSignIn(err error, user userName, dc directory.DC) error {
 	case fault.Denied:
 		return say(kind, fmt.Sprintf("the domain does not let %s sign in from here now", user), "look at the account's logon hours and workstations, or use another user")
 	case fault.Unreachable:
-		return say(kind, fmt.Sprintf("%s does not answer", dc.Host), "check that TCP ports 88 and 389 to "+dc.Addr.String()+" stay open, and try again")
+		return silent(err, dc)
 	}
 	return err
+}
+
+// explainBind says why the directory did not open to somebody whose password
+// was right a moment ago.
+func explainBind(err error, dc directory.DC) error {
+	if e, ok := as[*kerberos.SkewError](err); ok {
+		return skewed(e.Skew(), dc.Host)
+	}
+	if e, ok := as[*kerberos.Error](err); ok && e.Code == kerberos.CodeServiceUnknown {
+		return fault.WithRemedy(fault.Wrap(fault.Unreachable, fmt.Sprintf("the domain knows no LDAP service on %s", dc.Host), err),
+			"the domain controllers may not agree with each other yet: try again later, or name another one with --dc")
+	}
+	if fault.Is(err, fault.Unreachable) {
+		return silent(err, dc)
+	}
+	return fault.Wrap(fault.Unknown, "open the directory on "+dc.Host, err)
+}
+
+func silent(err error, dc directory.DC) error {
+	return fault.WithRemedy(fault.Wrap(fault.Unreachable, fmt.Sprintf("%s does not answer", dc.Host), err),
+		"check that TCP ports 88 and 389 to "+dc.Addr.String()+" stay open, and try again")
 }
 
 // Result codes of LDAP that are told apart (RFC 4511, appendix A.2).

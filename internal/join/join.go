@@ -109,8 +109,8 @@ func (j *Joiner) lock() error {
 // Check looks whether a join could work, and tells every finding as a step.
 // User, password and OU may be empty; with a user and its password, the
 // sign-in and the OU are looked at as well. Nothing is changed anywhere. The
-// error is the first of the reasons for which a join would fail. The password
-// is wiped.
+// error is the first of the reasons for which a join would fail; that the
+// machine is a member already is a warning only. The password is wiped.
 func (j *Joiner) Check(ctx context.Context, req Request, progress func(Step)) error {
 	defer req.Password.Wipe()
 	if err := j.lock(); err != nil {
@@ -135,7 +135,8 @@ func (j *Joiner) Check(ctx context.Context, req Request, progress func(Step)) er
 	if err != nil {
 		return err
 	}
-	return u.tree.Close()
+	defer u.tree.Close()
+	return u.place(ctx, r, p)
 }
 
 func (j *Joiner) understand(r *run, req *Request, check bool) (p *plan, err error) {
@@ -211,6 +212,9 @@ func (j *Joiner) Join(ctx context.Context, req Request, progress func(Step)) (*M
 		return nil, err
 	}
 	defer u.tree.Close()
+	if err := u.place(ctx, r, p); err != nil {
+		return nil, err
+	}
 	m, rejoined, err := j.enter(ctx, r, p, u, dc)
 	if err != nil {
 		return nil, err

@@ -115,12 +115,19 @@ func plan(root *os.Root, s Settings) (*Plan, error) {
 		p.Changes = append(p.Changes, Change{ownFile, own, after})
 	}
 
-	// The line that reads it.
+	// The line that reads it. The whole directory, as every distribution does,
+	// but where it holds files that nothing reads today: it is not ours to bring
+	// those to life, and one with an include of its own that leads nowhere would
+	// break every Kerberos program.
+	line := dirLine
+	if others := otherFiles(root); len(others) > 0 {
+		line = fileLine
+	}
 	switch {
 	case !haveMain:
-		p.Changes = append(p.Changes, Change{mainFile, nil, []byte(createdHead + dirLine)})
+		p.Changes = append(p.Changes, Change{mainFile, nil, []byte(createdHead + line)})
 	case theirs.ours < 0:
-		p.Changes = append(p.Changes, Change{mainFile, main, append([]byte(marker+dirLine), main...)})
+		p.Changes = append(p.Changes, Change{mainFile, main, append([]byte(marker+line), main...)})
 	case overruledBefore(theirs, ours):
 		p.Changes = append(p.Changes, Change{mainFile, main, append([]byte(marker+fileLine), main...)})
 	}
@@ -216,7 +223,7 @@ func (c Change) needsKeeping() bool {
 // cutLine takes the line that Apply added out of a krb5.conf, wherever it
 // stands by now, and reports whether there was one.
 func cutLine(text []byte) ([]byte, bool) {
-	for _, line := range []string{marker + dirLine, marker + fileLine, createdHead + dirLine} {
+	for _, line := range []string{marker + dirLine, marker + fileLine, createdHead + dirLine, createdHead + fileLine} {
 		if at := bytes.Index(text, []byte(line)); at == 0 || (at > 0 && text[at-1] == '\n') {
 			// Not nil: that would mean that the file goes.
 			return append(append([]byte{}, text[:at]...), text[at+len(line):]...), true
@@ -251,7 +258,7 @@ func planRemove(root *os.Root) (*Plan, error) {
 			rest, cut = cutLine(rest)
 		}
 		switch {
-		case string(main) == createdHead+dirLine:
+		case string(main) == createdHead+dirLine, string(main) == createdHead+fileLine:
 			p.Changes = append(p.Changes, Change{mainFile, main, nil})
 		case !bytes.Equal(rest, main):
 			p.Changes = append(p.Changes, Change{mainFile, main, rest})
@@ -286,13 +293,19 @@ func planRemove(root *os.Root) (*Plan, error) {
 
 // includedByUs returns the other files of the directory when the plan takes
 // away the line that made the library read them.
-func includedByUs(root *os.Root, p *Plan) (others []string) {
+func includedByUs(root *os.Root, p *Plan) []string {
 	ours := slices.ContainsFunc(p.Changes, func(c Change) bool {
 		return c.Path == mainFile && bytes.Contains(c.Before, []byte(dirLine)) && !bytes.Contains(c.After, []byte(dirLine))
 	})
 	if !ours {
 		return nil
 	}
+	return otherFiles(root)
+}
+
+// otherFiles returns the files of the directory that an includedir reads, but
+// for ours.
+func otherFiles(root *os.Root) (others []string) {
 	names, _ := readDir(root, ownDir)
 	for _, n := range names {
 		if includable(n) && ownDir+"/"+n != ownFile {

@@ -136,6 +136,10 @@ func TestApplyAndRemove(t *testing.T) {
 			map[string]string{"libdefaults default_realm": "HOME.LAN"}, 2, "HOME.LAN"},
 		"includes what is not there": {map[string]string{"krb5.conf": "include /etc/missing\nincludedir /nowhere\n"},
 			map[string]string{"libdefaults default_realm": "AADDS.CONTOSO.TEST"}, 2, "/etc/missing"},
+		"files that nothing reads": {map[string]string{"krb5.conf": "[libdefaults]\n", "krb5.conf.d/enable_sssd_conf_dir": "includedir /var/lib/sss/nowhere/\n[libdefaults]\n canonicalize = true\n"},
+			map[string]string{"libdefaults rdns": "false", "libdefaults canonicalize": ""}, 2, ""},
+		"files that nothing reads, and no krb5.conf": {map[string]string{"krb5.conf.d/x": "[libdefaults]\n canonicalize = true\n"},
+			map[string]string{"libdefaults rdns": "false", "libdefaults canonicalize": ""}, 2, ""},
 		"empty":      {map[string]string{"krb5.conf": ""}, map[string]string{"libdefaults rdns": "false"}, 2, ""},
 		"no newline": {map[string]string{"krb5.conf": "[libdefaults]\n rdns = true"}, map[string]string{"libdefaults rdns": "false"}, 2, ""},
 	} {
