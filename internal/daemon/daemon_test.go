@@ -129,6 +129,7 @@ func (b *box) start() (d *Daemon, admin, api *client.Conn, stop func()) {
 		if s.Name != peer.API && s.Name != peer.Admin {
 			continue
 		}
+		s.GID, s.DirGID = identity.GID(os.Getegid()), identity.GID(os.Getegid())
 		ln, err := peer.Open(s)
 		if err != nil {
 			b.t.Fatal(err)
