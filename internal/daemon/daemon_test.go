@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -96,7 +97,8 @@ func newBox(t *testing.T) *box {
 		}
 	}
 	b.write("etc/passwd", "root:x:0:0::/root:/bin/sh\nnasadmin:x:1000:1000::/:/bin/sh\n")
-	b.write("etc/group", "root:x:0:\nlatchkey-admin:x:901:\nlatchkey-login:x:902:\nshadow:x:42:\n")
+	// The tests are not root's; whoever runs them is the administrator here.
+	b.write("etc/group", fmt.Sprintf("root:x:0:\nlatchkey-admin:x:%d:\nlatchkey-login:x:902:\nshadow:x:42:\n", os.Getegid()))
 	b.write("etc/latchkey.toml", "version = 1\n")
 	level := &slog.LevelVar{}
 	b.opt = Options{ConfigFile: dir + "/etc/latchkey.toml", ConfigFolder: dir + "/state/conf.d", StoreFile: dir + "/state/latchkey.db",
@@ -143,8 +145,6 @@ func (b *box) start() (d *Daemon, admin, api *client.Conn, stop func()) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	// The tests are not root's; the doors shall take us for the administrator.
-	d.policy.Set(peer.Members{AdminGroups: []identity.GID{identity.GID(os.Getegid())}})
 	ended := make(chan error, 1)
 	go func() { ended <- d.Run(ctx) }()
 	<-b.root.ready
@@ -433,6 +433,7 @@ func TestCleanStop(t *testing.T) {
 func TestMembers(t *testing.T) {
 	b := newBox(t)
 	b.write("etc/latchkey.toml", "version = 1\n[api]\nauthenticators = [\"uid:33\", \"gid:44\", \"nasadmin\", \"%shadow\", \"nobodyhere\", \"%nogroup\"]\n")
+	b.write("etc/group", "latchkey-admin:x:901:\nlatchkey-login:x:902:\nshadow:x:42:\n")
 	b.opt.Monitor = &root{}
 	d, err := New(t.Context(), b.opt)
 	if err != nil {
