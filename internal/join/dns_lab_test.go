@@ -115,13 +115,14 @@ const debian = "[libdefaults]\n\tdefault_realm = ATHENA.MIT.EDU\n\tkdc_timesync 
 
 func TestKerberosFilesInARealMachine(t *testing.T) {
 	d := lab.Start(t, lab.DomainOptions{Population: lab.Population{Users: 200, Groups: 40}})
+	outer := t // all boxes stay until the end
 	for name, conf := range map[string]string{"none": "", "debian": debian, "foreign": strings.ReplaceAll(debian, "ATHENA.MIT.EDU", "HOME.LAN")} {
 		t.Run(name, func(t *testing.T) {
 			files := map[string]string{}
 			if conf != "" {
 				files["/etc/krb5.conf"] = conf
 			}
-			box := nas(t, d, "krb-"+name, lab.BoxOptions{Files: files})
+			box := nas(outer, d, "krb-"+name, lab.BoxOptions{Files: files})
 			state := func() string {
 				return must(t, box, "sh", "-c", "find /etc -name '*krb5*' | sort; cat /etc/krb5.conf 2>/dev/null; ls -a /etc/krb5.conf.d 2>/dev/null; true")
 			}

@@ -29,6 +29,9 @@ func (r *run) step(id, title string, upTo int, do func(s *Step) error) error {
 		if fault.KindOf(err) == fault.Unknown {
 			err = fault.Wrap(fault.Internal, "", err)
 		}
+		if fault.Remedy(err) == "" {
+			err = fault.WithRemedy(err, general(fault.KindOf(err)))
+		}
 		s.State, s.Detail, s.Remedy = Failed, cause(err), fault.Remedy(err)
 		r.tell(s)
 		return fault.Wrap(fault.Unknown, title, err)
@@ -39,6 +42,19 @@ func (r *run) step(id, title string, upTo int, do func(s *Step) error) error {
 	s.Percent = r.percent
 	r.tell(s)
 	return nil
+}
+
+// general is what to do about a failure that nobody had a better word for.
+func general(kind fault.Kind) string {
+	switch kind {
+	case fault.Unreachable:
+		return "check the network between this machine and the domain controllers, and run the same command again"
+	case fault.Denied, fault.Conflict, fault.NotFound:
+		return "ask an administrator of the domain, who finds the domain controller's own words above"
+	case fault.Internal, fault.Exhausted:
+		return "look at the log of latchkeyd on this machine, then run the same command again: it repairs what is half done"
+	}
+	return "run the same command again; if it fails in the same place, the log of latchkeyd has more"
 }
 
 // cause is the text of err for a step: all of it, on one line.
@@ -55,8 +71,8 @@ func (r *run) try(id, title string, upTo int, do func(s *Step) error) {
 	_ = r.step(id, title, upTo, func(s *Step) error {
 		if err := do(s); err != nil {
 			s.State, s.Detail = Warning, cause(err)
-			if remedy := fault.Remedy(err); remedy != "" {
-				s.Remedy = remedy
+			if s.Remedy = fault.Remedy(err); s.Remedy == "" {
+				s.Remedy = general(fault.KindOf(err))
 			}
 		}
 		return nil
