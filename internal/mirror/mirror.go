@@ -92,6 +92,10 @@ type Mirror struct {
 	swept  time.Time
 	loaded bool
 	fresh  *fresh // what was refreshed while a pass runs; nil: none runs
+
+	trouble []string             // objects that the last pass left out
+	defects int                  // objects with attributes that the last full pass could not read
+	since   map[string]time.Time // when a problem was first told of
 }
 
 // fresh names what RefreshOne has written since a pass began to read: the pass

@@ -255,60 +255,81 @@ func (m *Mirror) askOne(ctx context.Context, session Session, b *batch, guid ide
 // the next question, but not for ever.
 const rounds = 8
 
-// write brings the rows up to date, in one transaction.
+// write brings the rows up to date: in one transaction, or, for a large batch, in
+// several, the last of which says where the mirror is. A pass that breaks off
+// between them is made again.
 func (p *pass) write(ctx context.Context, session Session, b *batch) (Result, error) {
 	p.progress.Stage = StageApply
 	p.tell(p.progress)
-	var res Result
 	if !b.full && b.ids == nil && len(b.objects) == 0 {
 		p.advance(b, 0)
-		res.Held = p.at.Held
-		return res, nil
+		return Result{Held: p.at.Held}, nil
 	}
+	var res Result
+	small := len(b.objects) <= piece
+	plan, err := p.plan(ctx, session, b, func(tx *store.Tx, plan *plan) error {
+		if !small {
+			return plan.untangle(tx)
+		}
+		if err := plan.apply(tx); err != nil {
+			return err
+		}
+		return p.finish(tx, plan, &res)
+	})
+	if err == nil && !small {
+		steps := append(plan.pieces(), func(tx *store.Tx) error { return p.finish(tx, plan, &res) })
+		for _, step := range steps {
+			if err = p.m.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+				b.fresh = p.m.copyFresh()
+				return step(tx)
+			}); err != nil {
+				break
+			}
+		}
+	}
+	if err != nil {
+		return Result{}, fault.Wrap(fault.Unknown, "write what the directory says", err)
+	}
+	return res, nil
+}
+
+// plan makes a plan and has then do the first of it, in one transaction. What
+// the plan has to know of the directory is asked between two attempts.
+func (p *pass) plan(ctx context.Context, session Session, b *batch, then func(*store.Tx, *plan) error) (plan *plan, err error) {
 	for round := 1; ; round++ {
-		var questions []identity.GUID
 		b.order()
-		err := p.m.cfg.Store.Update(ctx, func(tx *store.Tx) (err error) {
+		err = p.m.cfg.Store.Update(ctx, func(tx *store.Tx) (err error) {
 			b.fresh = p.m.copyFresh()
-			res = Result{}
-			plan, err := makePlan(tx, b)
-			if err != nil {
-				if errors.Is(err, errAsk) {
-					questions = plan.questions()
-				}
+			if plan, err = makePlan(tx, b); err != nil {
 				return err
 			}
+			plan.tell = func(n int) {
+				p.progress.Applied = n
+				p.tell(p.progress)
+			}
 			p.trouble = plan.trouble
-			return p.fill(tx, plan, &res)
+			return then(tx, plan)
 		})
-		switch {
-		case err == nil:
-			return res, nil
-		case !errors.Is(err, errAsk):
-			return Result{}, fault.Wrap(fault.Unknown, "write what the directory says", err)
-		case round == rounds:
-			return Result{}, fault.Errorf(fault.Internal, "%d objects keep changing while they are read", len(questions))
+		if !errors.Is(err, errAsk) {
+			return plan, err
+		}
+		questions := plan.questions()
+		if round == rounds {
+			return nil, fault.Errorf(fault.Internal, "%d objects keep changing while they are read", len(questions))
 		}
 		if err := p.ask(ctx, session, b, questions); err != nil {
-			return Result{}, err
+			return nil, err
 		}
 	}
 }
 
-// fill writes a plan, sweeps, and says where the mirror is now.
-func (p *pass) fill(tx *store.Tx, plan *plan, res *Result) error {
+// finish sweeps, counts, and says where the mirror is now.
+func (p *pass) finish(tx *store.Tx, plan *plan, res *Result) error {
 	b := plan.b
-	done, err := plan.apply(func(n int) {
-		p.progress.Applied = n
-		p.tell(p.progress)
-	})
-	if err != nil {
-		return err
-	}
-	res.Added, res.Changed = done.added, done.changed
+	*res = Result{Added: len(plan.added), Changed: len(plan.changed)}
 	held := p.at.Held
 	if b.full || b.ids != nil {
-		swept, err := sweep(tx, b, b.seen, done.counted, p.m.cfg.MaxDeletions, p.req.AcceptDeletions)
+		swept, err := sweep(tx, b, plan.lost, p.m.cfg.MaxDeletions, p.req.AcceptDeletions)
 		if err != nil {
 			return err
 		}
@@ -316,7 +337,7 @@ func (p *pass) fill(tx *store.Tx, plan *plan, res *Result) error {
 	}
 	res.Held = held
 	next := p.advance(b, held)
-	if b.full || tx.Wrote() || held != p.m.position().Held {
+	if b.full || tx.Wrote() || len(b.objects) > piece || held != p.m.position().Held {
 		return tx.SetSync(next)
 	}
 	return nil

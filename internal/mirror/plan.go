@@ -25,7 +25,7 @@ type plan struct {
 	tx *store.Tx
 	b  *batch
 
-	rows     []*store.Row               // of each object; nil: it is passed over
+	rows     []target                   // of each object
 	taken    map[identity.RowID]int     // row -> its object
 	absorbed map[identity.RowID]bool    // set-aside rows that are not needed any more
 	loosened map[identity.RowID]grip    // rows that give something up before others take it
@@ -37,13 +37,26 @@ type plan struct {
 	sids     map[identity.SID]int       // SID -> the object that has it
 	veterans map[veteran]identity.RowID // well-known rows of a domain that was
 	trouble  []string                   // what could not be done, for people
+
+	added, changed map[identity.RowID]bool // rows, by what was written
+	done           int                     // objects written so far
+	tell           func(done int)          // of progress
+}
+
+// target is the row of an object.
+type target struct {
+	ok   bool           // false: the object is passed over
+	id   identity.RowID // 0: a new row
+	gone bool           // the row comes back from its grave
+	knot bool           // others depend on it: see untangle
 }
 
 // grip is what a row gives up.
 type grip uint8
 
 const (
-	gripObject grip = 1 << iota // its SID and objectGUID
+	gripSID grip = 1 << iota
+	gripObject
 	gripOID
 )
 
@@ -58,10 +71,11 @@ var errAsk = fault.New(fault.Internal, "the plan has questions to the directory"
 
 func makePlan(tx *store.Tx, b *batch) (*plan, error) {
 	p := &plan{
-		tx: tx, b: b, rows: make([]*store.Row, len(b.objects)), taken: make(map[identity.RowID]int, len(b.objects)),
+		tx: tx, b: b, rows: make([]target, len(b.objects)), taken: make(map[identity.RowID]int, len(b.objects)),
 		absorbed: make(map[identity.RowID]bool), loosened: make(map[identity.RowID]grip), lost: make(map[identity.RowID]bool),
 		ask: make(map[identity.GUID]bool), oids: make(map[identity.GUID][]int), disputed: make(map[identity.GUID]bool),
 		settled: make(map[identity.GUID]bool), sids: make(map[identity.SID]int, len(b.objects)),
+		added: make(map[identity.RowID]bool), changed: make(map[identity.RowID]bool), tell: func(int) {},
 	}
 	for i := range b.objects {
 		if oid := b.objects[i].oid(); !oid.IsZero() {
@@ -104,18 +118,11 @@ func (p *plan) choose(i int) error {
 		}
 	}
 	if same == nil {
-		p.rows[i] = blank(o.kind())
+		p.rows[i].ok = true
 		return nil
 	}
 	p.assign(i, same)
 	return nil
-}
-
-func blank(kind identity.Kind) *store.Row {
-	if kind == identity.KindGroup {
-		return store.NewGroup()
-	}
-	return store.NewUser()
 }
 
 // assign gives a row to an object. A row is never shared: whoever comes second
@@ -127,9 +134,10 @@ func (p *plan) assign(i int, r *store.Row) {
 		return
 	}
 	p.taken[id] = i
-	p.rows[i] = r
+	p.rows[i].ok, p.rows[i].id, p.rows[i].gone = true, id, r.Gone
 	if c := r.Common(); c.State.Has(identity.Conflicted) && !r.Gone {
 		p.settled[c.OID] = true
+		p.rows[i].knot = true
 	}
 }
 
@@ -163,15 +171,17 @@ func (p *plan) chooseByOID(i int, oid identity.GUID, same *store.Row) error {
 		switch {
 		case r.ID == 0 && !p.exists(c.ObjectGUID, o.ObjectGUID):
 			p.absorbed[c.Row] = true
+			p.rows[i].knot = true
 		case c.OID == oid:
 			p.loosened[c.Row] |= gripOID
+			p.rows[i].knot = true
 		}
 		if c.State.Has(identity.Conflicted) {
 			p.settled[c.OID] = true
 		}
 	}
 	if owner == nil {
-		p.rows[i] = blank(o.kind()) // same, if there is one, was another person
+		p.rows[i].ok = true // same, if there is one, was another person
 		return nil
 	}
 	p.assign(i, owner)
@@ -204,11 +214,12 @@ func ownerOf(rows []*store.Row, kind identity.Kind) *store.Row {
 // oid is marked.
 func (p *plan) setAside(i int, oid identity.GUID, same *store.Row) {
 	p.disputed[oid] = true
+	p.rows[i].knot = true
 	if same != nil && (same.Common().OID == oid || same.Common().OID.IsZero() || same.ID == 0) {
 		p.assign(i, same)
 		return
 	}
-	p.rows[i] = blank(p.b.objects[i].kind())
+	p.rows[i].ok = true
 }
 
 // exists reports whether an object other than the one in hand is known to be
@@ -275,62 +286,66 @@ func (p *plan) veteran(o *object) (*store.Row, error) {
 // its object is gone. Of two live objects with one SID only one can have a row.
 func (p *plan) settleSID(i int) error {
 	o := &p.b.objects[i]
-	r := p.rows[i]
-	if r == nil {
+	if !p.rows[i].ok {
 		return nil
 	}
+	row := p.rows[i].id
 	if !o.SID.IsZero() {
 		if other, ok := p.sids[o.SID]; ok {
-			p.passOver(i, other)
-			return nil
+			return p.passOver(i, other)
 		}
 		p.sids[o.SID] = i
 		holder, err := p.tx.FindSID(o.SID)
 		if err != nil {
 			return err
 		}
-		if holder != nil && holder.Common().Row != r.Common().Row {
+		if holder != nil && holder.Common().Row != row {
 			if j, ok := p.taken[holder.Common().Row]; ok {
 				if h := &p.b.objects[j]; h.SID == o.SID && j != i {
 					return nil // it comes to its own turn
 				}
 			} else if p.exists(holder.Common().ObjectGUID, o.ObjectGUID) {
-				p.rows[i] = nil
+				p.rows[i].ok = false
 				p.trouble = append(p.trouble, fmt.Sprintf("%s has the SID of another live object, %s; it is left out", o.DN, holder.Common().DN))
 				return nil
 			}
-			p.loosen(holder)
+			p.loosen(i, holder, gripSID)
 		}
 	}
 	holder, err := p.tx.FindObject(o.ObjectGUID)
 	if err != nil {
 		return err
 	}
-	if holder != nil && !holder.Gone && holder.Common().Row != r.Common().Row {
-		p.loosen(holder)
+	if holder != nil && !holder.Gone && holder.Common().Row != row {
+		p.loosen(i, holder, gripObject)
 	}
 	return nil
 }
 
 // passOver leaves out one of two objects with one SID: the one whose row does
 // not have it.
-func (p *plan) passOver(i, other int) {
-	o := &p.b.objects[i]
-	if r := p.rows[i]; r.Common().SID == o.SID && p.rows[other] != nil && p.rows[other].Common().SID != o.SID {
-		p.sids[o.SID] = i
+func (p *plan) passOver(i, other int) error {
+	holder, err := p.tx.FindSID(p.b.objects[i].SID)
+	if err != nil {
+		return err
+	}
+	if holder != nil && holder.Common().Row == p.rows[i].id {
+		p.sids[p.b.objects[i].SID] = i
 		i, other = other, i
 	}
-	p.rows[i] = nil
+	p.rows[i].ok = false
 	p.trouble = append(p.trouble, fmt.Sprintf("%s and %s have one SID; the first is left out", p.b.objects[i].DN, p.b.objects[other].DN))
+	return nil
 }
 
-// loosen has a row give up its SID and its object before others take them.
-func (p *plan) loosen(r *store.Row) {
+// loosen has a row give something up before object i takes it.
+func (p *plan) loosen(i int, r *store.Row, what grip) {
 	id := r.Common().Row
 	if p.absorbed[id] {
 		return
 	}
-	p.loosened[id] |= gripObject
+	p.loosened[id] |= what
+	p.rows[i].knot = true
 	if _, taken := p.taken[id]; !taken {
 		p.lost[id] = true
 	}
@@ -341,8 +356,8 @@ func (p *plan) loosen(r *store.Row) {
 // renamed. Otherwise the name would stay with the dead until the next sweep.
 func (p *plan) settleName(i int) error {
 	o := &p.b.objects[i]
-	r := p.rows[i]
-	if r == nil || p.b.full || identity.Fold(r.Common().Account) == identity.Fold(o.SAMAccountName) && r.Common().Row != 0 {
+	row := p.rows[i].id
+	if !p.rows[i].ok || p.b.full {
 		return nil
 	}
 	others, err := p.tx.FindAccount(o.SAMAccountName)
@@ -351,7 +366,7 @@ func (p *plan) settleName(i int) error {
 	}
 	for _, other := range others {
 		c := other.Common()
-		if _, taken := p.taken[c.Row]; taken || c.Row == r.Common().Row || c.State.Has(identity.Missing) {
+		if _, taken := p.taken[c.Row]; taken || c.Row == row || c.State.Has(identity.Missing) {
 			continue
 		}
 		if alive, known := p.b.alive(c.ObjectGUID); !known {

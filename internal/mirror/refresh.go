@@ -141,7 +141,7 @@ func (m *Mirror) applyOne(ctx context.Context, session Session, o object, known 
 				}
 				return err
 			}
-			if _, err := plan.apply(func(int) {}); err != nil {
+			if err := plan.apply(tx); err != nil {
 				return err
 			}
 			m.noteFresh(b, plan)
@@ -170,8 +170,8 @@ func (m *Mirror) noteFresh(b *batch, p *plan) {
 		if oid := b.objects[i].oid(); !oid.IsZero() {
 			m.fresh.oids[oid] = struct{}{}
 		}
-		if r := p.rows[i]; r != nil {
-			m.fresh.rows[r.Common().Row] = struct{}{}
+		if p.rows[i].ok {
+			m.fresh.rows[p.rows[i].id] = struct{}{}
 		}
 	}
 }

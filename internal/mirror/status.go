@@ -27,7 +27,7 @@ type Status struct {
 	UnreachableSince time.Time // no DC answered since; zero: reachable
 	DC               string
 	Skew             time.Duration // clock of the DC minus ours
-	Held             int
+	Held             int           // rows that the breaker holds back
 	Problems         []Problem
 	Running          bool // a pass is running now
 }
@@ -53,13 +53,26 @@ const (
 func (m *Mirror) Status() Status {
 	_ = m.load(context.Background())
 	m.lock.Lock()
-	defer m.lock.Unlock()
 	s := m.status
 	s.Complete, s.LastSync, s.LastFull, s.Held = m.at.Complete, m.at.LastSync, m.at.LastFull, m.at.Held
 	if s.DC == "" {
 		s.DC = m.at.DC
 	}
-	s.Problems = slices.Clone(s.Problems)
+	trouble, defects := m.trouble, m.defects
+	m.lock.Unlock()
+
+	s.Problems = m.problems(s.Held, trouble, defects)
+	m.lock.Lock()
+	defer m.lock.Unlock()
+	since := make(map[string]time.Time, len(s.Problems))
+	for i := range s.Problems { // a problem is as old as it was first seen
+		p := &s.Problems[i]
+		if p.Since = m.since[p.ID]; p.Since.IsZero() {
+			p.Since = m.cfg.Now()
+		}
+		since[p.ID] = p.Since
+	}
+	m.since = since
 	return s
 }
 
@@ -104,11 +117,6 @@ func (m *Mirror) copyFresh() *fresh {
 
 // end notes what became of a pass.
 func (m *Mirror) end(p *pass, res Result, err error) {
-	now := m.cfg.Now()
-	var problems []Problem
-	if err == nil {
-		problems = m.problems(p)
-	}
 	m.lock.Lock()
 	defer m.lock.Unlock()
 	s := &m.status
@@ -118,7 +126,7 @@ func (m *Mirror) end(p *pass, res Result, err error) {
 	}
 	if err != nil {
 		if fault.Is(err, fault.Unreachable) && s.UnreachableSince.IsZero() {
-			s.UnreachableSince = now
+			s.UnreachableSince = m.cfg.Now()
 		}
 		s.LastError, s.LastRemedy = err.Error(), fault.Remedy(err)
 		return
@@ -129,33 +137,19 @@ func (m *Mirror) end(p *pass, res Result, err error) {
 	if res.Full || p.sweeping {
 		m.swept = p.began
 	}
-	for i := range problems { // a problem is as old as it was first seen
-		for _, old := range s.Problems {
-			if old.ID == problems[i].ID {
-				problems[i].Since = old.Since
-			}
-		}
+	// What only a full pass sees stays until the next one.
+	if res.Full || len(p.trouble) > 0 {
+		m.trouble = p.trouble
 	}
-	s.Problems = problems
+	if res.Full {
+		m.defects = p.defects
+	}
 }
 
-// problems says what an administrator should know after a pass. What only a
-// full pass sees stays until the next one.
-func (m *Mirror) problems(p *pass) []Problem {
+// problems says what an administrator should know.
+func (m *Mirror) problems(held int, trouble []string, defects int) []Problem {
 	var all []Problem
-	add := func(id, summary, remedy string) {
-		all = append(all, Problem{ID: id, Summary: summary, Remedy: remedy, Since: p.began})
-	}
-	full := p.at.LastFull.Equal(p.began)
-	if !full {
-		m.lock.Lock()
-		for _, old := range m.status.Problems {
-			if old.ID == ProblemDefects || old.ID == ProblemObjects && len(p.trouble) == 0 {
-				all = append(all, old)
-			}
-		}
-		m.lock.Unlock()
-	}
+	add := func(id, summary, remedy string) { all = append(all, Problem{ID: id, Summary: summary, Remedy: remedy}) }
 	err := m.cfg.Store.View(context.Background(), func(v *store.View) error {
 		c, err := v.Counts()
 		if err != nil {
@@ -178,15 +172,15 @@ func (m *Mirror) problems(p *pass) []Problem {
 	if err != nil {
 		m.cfg.Log.Warn("the rows could not be looked through for problems", "error", err)
 	}
-	if p.at.Held > 0 {
-		add(ProblemHeld, fmt.Sprintf("%d users and groups are gone from the domain, more than may go at once; they are kept", p.at.Held),
+	if held > 0 {
+		add(ProblemHeld, fmt.Sprintf("%d users and groups are gone from the domain, more than may go at once; they are kept", held),
 			"if they were really deleted: latchkey sync --accept-deletions")
 	}
-	if len(p.trouble) > 0 {
-		add(ProblemObjects, strings.Join(first(p.trouble, 3), "; "), "look at these objects in the directory")
+	if len(trouble) > 0 {
+		add(ProblemObjects, strings.Join(first(trouble, 3), "; "), "look at these objects in the directory")
 	}
-	if full && p.defects > 0 {
-		add(ProblemDefects, fmt.Sprintf("%d objects have attributes that cannot be read; the attributes are left out", p.defects),
+	if defects > 0 {
+		add(ProblemDefects, fmt.Sprintf("%d objects have attributes that cannot be read; the attributes are left out", defects),
 			"`latchkey user list --unpublished` shows those that have no usable name")
 	}
 	return all

@@ -22,7 +22,7 @@ type swept struct{ removed, held int }
 // sweep counts, for every row, whether its object was seen, and lets those go
 // that were missed often enough: as many of a kind as the breaker allows, or
 // none. counted are rows whose miss this pass has counted already.
-func sweep(tx *store.Tx, b *batch, seen func(identity.GUID) bool, counted map[identity.RowID]bool, percent int, accept bool) (swept, error) {
+func sweep(tx *store.Tx, b *batch, counted map[identity.RowID]bool, percent int, accept bool) (swept, error) {
 	var done swept
 	var missed, found []*store.Row
 	total := make(map[identity.Kind]int)
@@ -30,7 +30,7 @@ func sweep(tx *store.Tx, b *batch, seen func(identity.GUID) bool, counted map[id
 		c := r.Common()
 		total[r.Kind()]++
 		switch {
-		case seen(c.ObjectGUID) || b.fresh.row(c.Row) || b.fresh.object(c.ObjectGUID):
+		case b.seen(c.ObjectGUID) || b.fresh.row(c.Row) || b.fresh.object(c.ObjectGUID):
 			if r.Missed > 0 {
 				found = append(found, r)
 			}
