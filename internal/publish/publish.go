@@ -31,8 +31,8 @@ type Rows interface {
 	// Users and Groups call fn for every row; an error of fn ends them.
 	Users(fn func(*identity.User) error) error
 	Groups(fn func(*identity.Group) error) error
-	// GIDs appends the gids of all groups of a user and returns it.
-	GIDs(user identity.RowID, buf []identity.GID) []identity.GID
+	// GroupsOf returns all groups of a user, through nested groups too.
+	GroupsOf(user identity.RowID) []identity.RowID
 	// MembersOf returns all users in a group, through nested groups too.
 	MembersOf(group identity.RowID) []identity.RowID
 	// DirectMembers returns the users and groups that a group lists.
@@ -81,9 +81,13 @@ func Build(ctx context.Context, rows Rows, in Input) (*snapshot.Image, *Look, *R
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	gidOf := map[identity.RowID]identity.GID{}
 	err = rows.Groups(func(g *identity.Group) error {
 		if err := ctx.Err(); err != nil {
 			return fault.Wrap(fault.Unreachable, "build the snapshot", err)
+		}
+		if g.GID != 0 {
+			gidOf[g.Row] = g.GID
 		}
 		switch {
 		case g.Name == "" || g.GID == 0:
@@ -112,7 +116,12 @@ func Build(ctx context.Context, rows Rows, in Input) (*snapshot.Image, *Look, *R
 		default:
 			look.Fill(u)
 			hidden := !in.Policy.Enumerate || u.State&(identity.Disabled|identity.Guest) != 0
-			gids = rows.GIDs(u.Row, gids[:0])
+			gids = gids[:0]
+			for _, g := range rows.GroupsOf(u.Row) {
+				if gid, ok := gidOf[g]; ok {
+					gids = append(gids, gid)
+				}
+			}
 			err := b.AddUser(snapshot.User{Name: u.Name, UID: u.UID, GID: u.GID, Gecos: u.Gecos, Dir: u.Home, Shell: u.Shell,
 				Aliases: u.Aliases, Groups: gids, Hidden: hidden})
 			report.add(&report.Users, hidden, err)

@@ -62,13 +62,13 @@ func (d *domain) MembersOf(g identity.RowID) []identity.RowID {
 	return out
 }
 
-func (d *domain) GIDs(user identity.RowID, buf []identity.GID) []identity.GID {
+func (d *domain) GroupsOf(user identity.RowID) (groups []identity.RowID) {
 	for _, g := range d.groups {
-		if g.GID != 0 && slices.Contains(d.MembersOf(g.Row), user) {
-			buf = append(buf, g.GID)
+		if slices.Contains(d.MembersOf(g.Row), user) {
+			groups = append(groups, g.Row)
 		}
 	}
-	return buf
+	return groups
 }
 
 func (d *domain) Group(key identity.Key) (*identity.Group, error) {
