@@ -40,6 +40,14 @@ const (
 	KeytabFile  = StateDir + "/krb5.keytab"
 )
 
+// The accounts of this machine that the daemon lives by.
+const (
+	WorkerUser   = "latchkey"       // runs the half without privilege; has a group of that name
+	AdminGroup   = "latchkey-admin" // may use admin.sock
+	LoginGroup   = "latchkey-login" // may have passwords checked
+	WinbindGroup = "winbindd_priv"  // may use winbind's privileged pipe
+)
+
 // Version is the one version of the file that this program reads.
 const Version = 1
 

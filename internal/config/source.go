@@ -145,6 +145,9 @@ func (s *source) mistake(key, format string, args ...any) Mistake {
 
 // cause returns why a file operation failed, without the path once more.
 func cause(err error) string {
+	if errors.Is(err, os.ErrPermission) {
+		return "permission denied; the user " + WorkerUser + " has to be able to read it"
+	}
 	var pe *os.PathError
 	if errors.As(err, &pe) {
 		return pe.Err.Error()

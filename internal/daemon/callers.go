@@ -6,14 +6,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/latchkey-nas/latchkey/internal/config"
 	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/peer"
-)
-
-// The groups of the contract.
-const (
-	adminGroup = "latchkey-admin"
-	loginGroup = "latchkey-login"
 )
 
 // members says whose ids make up the classes of callers: the groups of this
@@ -30,7 +25,7 @@ func (d *Daemon) members() peer.Members {
 		}
 		return nil
 	}
-	m.AdminGroups, m.LoginGroups = group(adminGroup), group(loginGroup)
+	m.AdminGroups, m.LoginGroups = group(config.AdminGroup), group(config.LoginGroup)
 	for _, who := range d.settings.now().API.Authenticators {
 		kind, number, numeric := strings.Cut(who, ":")
 		n, err := strconv.ParseUint(number, 10, 32)

@@ -20,12 +20,7 @@ import (
 	"github.com/latchkey-nas/latchkey/internal/identity"
 )
 
-// The system accounts of the contract.
 const (
-	WorkerUser    = "latchkey"
-	AdminGroup    = "latchkey-admin"
-	LoginGroup    = "latchkey-login"
-	WinbindGroup  = "winbindd_priv"
 	systemPath    = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	accountRemedy = "install the package's sysusers file and run systemd-sysusers, or make them by hand: " +
 		"useradd --system --user-group --no-create-home --home-dir /var/lib/latchkey --shell /usr/sbin/nologin latchkey; " +
@@ -61,13 +56,13 @@ func prepareAccounts(log *slog.Logger) (accountIDs, error) {
 		}
 		log.Info("a system account was missing and has been made", "name", args[len(args)-1])
 	}
-	_, userThere := have.Users[WorkerUser]
-	if _, groupThere := have.Groups[WorkerUser]; !userThere && groupThere {
-		add(true, "useradd", "--system", "--gid", WorkerUser, "--no-create-home", "--home-dir", config.StateDir, "--shell", "/usr/sbin/nologin", WorkerUser)
+	_, userThere := have.Users[config.WorkerUser]
+	if _, groupThere := have.Groups[config.WorkerUser]; !userThere && groupThere {
+		add(true, "useradd", "--system", "--gid", config.WorkerUser, "--no-create-home", "--home-dir", config.StateDir, "--shell", "/usr/sbin/nologin", config.WorkerUser)
 	} else {
-		add(!userThere, "useradd", "--system", "--user-group", "--no-create-home", "--home-dir", config.StateDir, "--shell", "/usr/sbin/nologin", WorkerUser)
+		add(!userThere, "useradd", "--system", "--user-group", "--no-create-home", "--home-dir", config.StateDir, "--shell", "/usr/sbin/nologin", config.WorkerUser)
 	}
-	for _, group := range []string{AdminGroup, LoginGroup, WinbindGroup} {
+	for _, group := range []string{config.AdminGroup, config.LoginGroup, config.WinbindGroup} {
 		_, there := have.Groups[group]
 		add(!there, "groupadd", "--system", group)
 	}
@@ -76,17 +71,17 @@ func prepareAccounts(log *slog.Logger) (accountIDs, error) {
 			return ids, err
 		}
 	}
-	uid, userThere := have.Users[WorkerUser]
-	gid, groupThere := have.Groups[WorkerUser]
+	uid, userThere := have.Users[config.WorkerUser]
+	gid, groupThere := have.Groups[config.WorkerUser]
 	if !userThere || !groupThere || uid == 0 || gid == 0 {
-		return ids, &fault.Error{Kind: fault.Conflict, Op: "find the system user " + WorkerUser,
+		return ids, &fault.Error{Kind: fault.Conflict, Op: "find the system user " + config.WorkerUser,
 			Err: errors.Join(append(trouble, errors.New("there is no such user with a group of its own"))...), Remedy: accountRemedy}
 	}
 	for _, err := range trouble {
 		log.Warn("a system account is missing; what it may open is root's alone", "error", err, "remedy", accountRemedy)
 	}
 	ids.worker.uid, ids.worker.gid = uid, gid
-	ids.admin = identity.GID(have.Groups[AdminGroup])
+	ids.admin = identity.GID(have.Groups[config.AdminGroup])
 	return ids, nil
 }
 
