@@ -33,6 +33,9 @@
  * it holds a claim or a mapping of its own a thread cannot be cancelled, and
  * while it holds a claim it takes no signals.
  *
+ * A published file is never truncated, so no page of a mapping can be missing;
+ * who does that by hand kills the readers, as with any library.
+ *
  * Should the publisher die before it marks the old file, or be unable to, a
  * glance at the path every PERIOD_MS tells; that is the one system call. */
 
