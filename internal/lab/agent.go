@@ -213,19 +213,26 @@ func (a *agent) run(conn *net.UnixConn, req *request, files []*os.File) error {
 	if err := sendMessage(conn, reply{PID: pid}, passBack...); err != nil && !req.Detach {
 		unix.Kill(-pid, unix.SIGKILL)
 	}
+	over := make(chan struct{})
 	if !req.Detach {
 		go func() {
 			var again request
 			for {
 				if _, err := receiveMessage(conn, &again); err != nil {
-					unix.Kill(-pid, unix.SIGKILL)
-					return
+					break
 				}
 				unix.Kill(-pid, unix.Signal(again.Signal))
 			}
+			select {
+			case <-over: // what it left running may stay
+			default:
+				unix.Kill(-pid, unix.SIGKILL)
+			}
 		}()
 	}
-	sendMessage(conn, reply{PID: pid, Ended: true, Status: uint32(<-ended)})
+	status := <-ended
+	close(over)
+	sendMessage(conn, reply{PID: pid, Ended: true, Status: uint32(status)})
 	return nil
 }
 

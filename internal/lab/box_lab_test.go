@@ -185,6 +185,16 @@ func TestProcessesEndWithTheirContext(t *testing.T) {
 		t.Error(err)
 	}
 
+	// What a command leaves running on purpose stays.
+	must(t, box.Machine, "sh", "-c", "sleep 1000 </dev/null >/dev/null 2>&1 &")
+	must(t, box.Machine, "true")
+	if count, err := box.Signal(t.Context(), syscall.SIGKILL, "sleep"); err != nil || count != 1 {
+		t.Errorf("left running: got %d processes, %v, want 1", count, err)
+	}
+	if err := box.WaitGone(t.Context(), "sleep"); err != nil {
+		t.Error(err)
+	}
+
 	stopped, err := box.Command("sleep", "1000").Start(t.Context())
 	if err != nil {
 		t.Fatal(err)

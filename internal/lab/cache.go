@@ -24,6 +24,9 @@ func CacheDir() string {
 // not there yet.
 func cached(ctx context.Context, key string, progress Progress, build func(dir string) error) (string, error) {
 	cache := CacheDir()
+	if strings.ContainsAny(cache, ":,\\") {
+		return "", errors.New("the cache directory " + cache + " has a colon, comma or backslash in its name, which overlayfs does not take; set LATCHKEY_LAB_CACHE to another one")
+	}
 	final := filepath.Join(cache, key)
 	if used(key) {
 		return final, nil

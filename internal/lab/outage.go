@@ -54,8 +54,7 @@ func (m *Machine) nft(ctx context.Context, rules string) error {
 // Skew sets the DC's clock off by d, 0 to have it right again, and restarts
 // Samba. The database and other programs of the DC keep the right time: the
 // kernel's clock is everybody's and time namespaces do not cover it, so
-// libfaketime tells Samba another one. Its KDC believes it, LDAP's rootDSE does
-// not.
+// libfaketime tells Samba another one.
 func (d *DC) Skew(ctx context.Context, by time.Duration) error {
 	var err error
 	if by == 0 {
@@ -74,7 +73,7 @@ func (d *DC) Skew(ctx context.Context, by time.Duration) error {
 const fakeClock = "/etc/faketimerc"
 
 // clock is the shell command that makes what follows see the DC's clock.
-const clock = `[ ! -e ` + fakeClock + ` ] || export LD_PRELOAD='/usr/$LIB/faketime/libfaketime.so.1'; `
+const clock = `[ ! -e ` + fakeClock + ` ] || export LD_PRELOAD='/usr/$LIB/faketime/libfaketime.so.1' LDB_MODULES_DISABLE_DEEPBIND=1; `
 
 // MountDisk mounts an empty disk of its own on a directory of the machine, of
 // a size as mount(8) takes it for tmpfs. It is there until a reboot.

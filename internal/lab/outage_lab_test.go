@@ -154,5 +154,14 @@ func TestSkewedClock(t *testing.T) {
 		if got := time.Until(start); (got - want).Abs() > time.Minute {
 			t.Errorf("clock of the KDC: got %s off, want %s", got, want)
 		}
+		out = must(t, box.Machine, "ldapsearch", "-x", "-LLL", "-H", "ldap://"+d.DC.IP(), "-s", "base", "-b", "", "currentTime")
+		_, value, _ := strings.Cut(out, "currentTime: ")
+		now, err := time.Parse("20060102150405.0Z", strings.TrimSpace(value))
+		if err != nil {
+			t.Fatalf("time of the directory in %q: %v", out, err)
+		}
+		if got := time.Until(now); (got - want).Abs() > time.Minute {
+			t.Errorf("clock of the directory: got %s off, want %s", got, want)
+		}
 	}
 }
