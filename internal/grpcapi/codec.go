@@ -41,8 +41,12 @@ type codec struct{ encoding.CodecV2 }
 
 func newCodec() codec { return codec{encoding.GetCodecV2(encproto.Name)} }
 
-// Marshal encodes a message or a held answer.
+// Marshal encodes a message or a held answer; what is encoded already goes out
+// without a copy.
 func (c codec) Marshal(v any) (mem.BufferSlice, error) {
+	if b, ok := v.(encoded); ok {
+		return mem.BufferSlice{mem.SliceBuffer(b)}, nil
+	}
 	h, ok := v.(*held)
 	if !ok {
 		return c.CodecV2.Marshal(v)

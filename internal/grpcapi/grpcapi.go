@@ -16,6 +16,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/experimental"
@@ -75,8 +76,9 @@ func New(c Config) *Server {
 	for _, name := range []peer.Name{peer.API, peer.Admin} {
 		d := &door{name: name, gate: peer.NewGate(name, c.Limits, c.Log, c.Identify)}
 		d.guard = &guard{door: name, policy: c.Policy, limits: c.Limits, log: newSparing(c.Log)}
+		d.guard.calls.interval = min(time.Second, c.Limits.CallTimeout/4)
 		d.server = grpc.NewServer(s.options(d)...)
-		latchkeyv1.RegisterIdentityServiceServer(d.server, &identityService{directory: c.Directory, limits: c.Limits})
+		d.server.RegisterService(identityDesc(), &identityService{directory: c.Directory, limits: c.Limits})
 		if name == peer.Admin {
 			latchkeyv1.RegisterAdminServiceServer(d.server, &adminService{admin: c.Admin})
 		}
@@ -106,6 +108,12 @@ func (s *Server) options(d *door) []grpc.ServerOption {
 			MaxConnectionIdle: l.IdleTimeout, Time: l.PingInterval, Timeout: l.PingTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: l.PingInterval / 6, PermitWithoutStream: true}),
 		grpc.WaitForHandlers(true),
+		grpc.StaticStreamWindowSize(64 << 10),
+		grpc.StaticConnWindowSize(256 << 10),
+	}
+	if d.name == peer.API {
+		// Goroutines that stay: growing a fresh stack costs as much as a lookup.
+		options = append(options, grpc.NumStreamWorkers(l.StreamsPerConnection))
 	}
 	if d.name == peer.Admin {
 		// Passwords pass here: no buffer that they were in goes to another use.
@@ -159,7 +167,7 @@ func (s *Server) Stop(ctx context.Context) {
 		defer close(done)
 		var all sync.WaitGroup
 		for _, d := range s.doors {
-			d.guard.close()
+			d.guard.calls.close()
 			all.Go(d.server.GracefulStop)
 		}
 		all.Wait()

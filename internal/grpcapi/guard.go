@@ -15,6 +15,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
 	"google.golang.org/protobuf/proto"
@@ -33,38 +34,25 @@ type guard struct {
 	policy *peer.Policy
 	limits peer.Limits
 	log    *sparing
-
-	mu     sync.Mutex
-	closed bool
-	ends   map[*context.CancelCauseFunc]struct{} // of long streams
+	calls  calls
 }
 
 // tap runs when a call's headers are read, before its request is: the deadline
-// that it sets holds for a client that sends slowly, too. It refuses nothing: a
-// refusal here is not cheaper and would leave the transport's context behind.
+// that begins here holds for a client that sends slowly, too. It refuses
+// nothing: a refusal here is not cheaper, and would leave the transport's
+// context behind.
 func (g *guard) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
 	conn, err := connOf(ctx)
 	if err != nil {
 		return ctx, status.Error(codes.PermissionDenied, "not allowed")
 	}
-	conn.Begin()
-	most := g.longest(info.FullMethodName)
-	if at, ok := ctx.Deadline(); most == 0 || ok && time.Until(at) <= most {
-		context.AfterFunc(ctx, conn.End)
-		return ctx, nil
-	}
-	bound, cancel := context.WithTimeout(ctx, most)
-	context.AfterFunc(ctx, func() { // the transport cancels ctx after every call
-		cancel()
-		conn.End()
-	})
-	return bound, nil
+	return g.calls.begin(ctx, conn, g.longest(info.FullMethodName)), nil
 }
 
 // longest is how long a call of this method may take; 0 is without end.
 func (g *guard) longest(method string) time.Duration {
 	switch method {
-	case latchkeyv1.IdentityService_WatchIdentities_FullMethodName, "/grpc.health.v1.Health/Watch":
+	case latchkeyv1.IdentityService_WatchIdentities_FullMethodName, healthpb.Health_Watch_FullMethodName:
 		return 0
 	case latchkeyv1.AdminService_Join_FullMethodName, latchkeyv1.AdminService_Leave_FullMethodName,
 		latchkeyv1.AdminService_Sync_FullMethodName:
@@ -73,97 +61,88 @@ func (g *guard) longest(method string) time.Duration {
 	return g.limits.CallTimeout
 }
 
-// enter asks whether the caller may call the method.
-func (g *guard) enter(ctx context.Context, method string) (*peer.Conn, error) {
-	conn, err := connOf(ctx)
-	if err != nil {
-		return nil, err
+// instant reports whether a method only looks something up in memory: it cannot
+// be late, and needs no context to end it.
+func instant(method string) bool {
+	switch method {
+	case latchkeyv1.IdentityService_GetUser_FullMethodName, latchkeyv1.IdentityService_GetGroup_FullMethodName,
+		healthpb.Health_Check_FullMethodName:
+		return true
 	}
-	return conn, g.policy.Check(g.door, method, conn.Caller())
+	return false
+}
+
+// check asks whether the caller may call the method.
+func (g *guard) check(ctx context.Context, method string) (*call, error) {
+	c := callOf(ctx)
+	if c == nil { // did not come through tap
+		return nil, fault.New(fault.Denied, "the caller is not known")
+	}
+	return c, g.policy.Check(g.door, method, c.conn.Caller())
 }
 
 func (g *guard) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
-	conn, err := g.enter(ctx, info.FullMethod)
+	c, err := g.check(ctx, info.FullMethod)
 	if err == nil {
-		resp, err = g.call(ctx, req, conn, handler)
+		cancel := context.CancelFunc(nil)
+		if !instant(info.FullMethod) {
+			ctx, cancel = context.WithCancel(ctx)
+			defer cancel()
+		}
+		g.calls.enter(c, cancel, false)
+		resp, err = g.answer(ctx, req, c.conn, handler)
 	}
 	if err != nil {
-		return nil, g.fail(ctx, info.FullMethod, conn, err)
+		err = g.fail(info.FullMethod, c, err)
 	}
-	return resp, nil
+	g.calls.end(c)
+	return resp, err
 }
 
-func (g *guard) call(ctx context.Context, req any, conn *peer.Conn, handler grpc.UnaryHandler) (resp any, err error) {
+func (g *guard) answer(ctx context.Context, req any, conn *peer.Conn, handler grpc.UnaryHandler) (resp any, err error) {
 	defer recovered(&err)
 	if resp, err = handler(ctx, req); err != nil {
 		return nil, err
 	}
-	return hold(resp.(proto.Message), conn)
+	if m, ok := resp.(proto.Message); ok {
+		return hold(m, conn)
+	}
+	return resp, nil
 }
 
 func (g *guard) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	ctx := ss.Context()
-	conn, err := g.enter(ctx, info.FullMethod)
+	c, err := g.check(ss.Context(), info.FullMethod)
 	if err == nil {
-		err = g.long(srv, ss, conn, handler)
+		err = g.long(srv, ss, c, handler)
 	}
 	if err != nil {
-		return g.fail(ctx, info.FullMethod, conn, err)
+		err = g.fail(info.FullMethod, c, err)
 	}
-	return nil
+	g.calls.end(c)
+	return err
 }
 
 // long runs a streaming method, which may last: it takes one of the caller's
 // places, and ends when the door closes.
-func (g *guard) long(srv any, ss grpc.ServerStream, conn *peer.Conn, handler grpc.StreamHandler) (err error) {
-	release, err := conn.OpenStream()
+func (g *guard) long(srv any, ss grpc.ServerStream, c *call, handler grpc.StreamHandler) (err error) {
+	release, err := c.conn.OpenStream()
 	if err != nil {
 		return err
 	}
 	defer release()
-	ctx, cancel := context.WithCancelCause(ss.Context())
-	defer cancel(nil)
-	if !g.register(&cancel) {
+	ctx, cancel := context.WithCancel(ss.Context())
+	defer cancel()
+	if !g.calls.enter(c, cancel, true) {
 		return errClosing
 	}
-	defer g.forget(&cancel)
 	defer recovered(&err)
-	if err = handler(srv, &boundStream{ss, ctx}); err != nil && errors.Is(context.Cause(ctx), errClosing) {
+	if err = handler(srv, &boundStream{ss, ctx}); err != nil && c.stopped.Load() {
 		return errClosing
 	}
 	return err
 }
 
 var errClosing = fault.WithRemedy(fault.New(fault.Unreachable, "the daemon is stopping"), "call again")
-
-func (g *guard) register(end *context.CancelCauseFunc) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.closed {
-		return false
-	}
-	if g.ends == nil {
-		g.ends = map[*context.CancelCauseFunc]struct{}{}
-	}
-	g.ends[end] = struct{}{}
-	return true
-}
-
-func (g *guard) forget(end *context.CancelCauseFunc) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	delete(g.ends, end)
-}
-
-// close ends every stream under way, and refuses new ones.
-func (g *guard) close() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.closed = true
-	for end := range g.ends {
-		(*end)(errClosing)
-	}
-}
 
 type boundStream struct {
 	grpc.ServerStream
@@ -189,7 +168,7 @@ func recovered(err *error) {
 }
 
 // fail logs an error once and turns it into the status for this caller.
-func (g *guard) fail(ctx context.Context, method string, conn *peer.Conn, err error) error {
+func (g *guard) fail(method string, c *call, err error) error {
 	kind := fault.KindOf(err)
 	var (
 		bad    *badRequest
@@ -197,8 +176,8 @@ func (g *guard) fail(ctx context.Context, method string, conn *peer.Conn, err er
 		caller = "unknown"
 		id     string
 	)
-	if conn != nil {
-		caller = conn.Caller().String()
+	if c != nil {
+		caller = c.conn.Caller().String()
 	}
 	log := g.log.With("socket", string(g.door), "method", method[strings.LastIndexByte(method, '/')+1:], "caller", caller)
 	switch {
@@ -208,7 +187,7 @@ func (g *guard) fail(ctx context.Context, method string, conn *peer.Conn, err er
 	case isStatus(err):
 		log.Debug("call failed", "err", err)
 		return err
-	case ctx.Err() == context.Canceled:
+	case c != nil && c.Err() == context.Canceled && !c.stopped.Load():
 		log.Debug("call given up by the client", "err", err)
 		return status.Error(codes.Canceled, "the call was cancelled")
 	case errors.As(err, &early):

@@ -17,6 +17,8 @@ import (
 
 // Directory answers who somebody is, as *resolve.Resolver does.
 type Directory interface {
+	// Version changes whenever an answer could.
+	Version() resolve.Version
 	User(ctx context.Context, key identity.Key) (resolve.Entry, error)
 	Group(ctx context.Context, key identity.Key) (resolve.Entry, error)
 	Resolve(ctx context.Context, questions []resolve.Question) ([]resolve.Answer, error)
@@ -32,30 +34,8 @@ type identityService struct {
 	latchkeyv1.UnimplementedIdentityServiceServer
 	directory Directory
 	limits    peer.Limits
-}
-
-func (s *identityService) GetUser(ctx context.Context, req *latchkeyv1.GetUserRequest) (*latchkeyv1.User, error) {
-	key, err := parseKey("key", req.GetKey(), identity.KindUser)
-	if err != nil {
-		return nil, err
-	}
-	e, err := s.directory.User(ctx, key)
-	if err != nil {
-		return nil, err
-	}
-	return toUser(e), nil
-}
-
-func (s *identityService) GetGroup(ctx context.Context, req *latchkeyv1.GetGroupRequest) (*latchkeyv1.Group, error) {
-	key, err := parseKey("key", req.GetKey(), identity.KindGroup)
-	if err != nil {
-		return nil, err
-	}
-	e, err := s.directory.Group(ctx, key)
-	if err != nil {
-		return nil, err
-	}
-	return toGroup(e), nil
+	// Encoded answers of GetUser and GetGroup, which are in encoded.go.
+	users, groups answers
 }
 
 // portion is how many rows are read at once, so that an answer that grows too

