@@ -243,15 +243,3 @@ func TestHostileBytes(t *testing.T) {
 		}
 	}
 }
-
-func TestLargeGroups(t *testing.T) {
-	ctx := t.Context()
-	d := Start(t, DomainOptions{Population: Population{Users: 1600, Groups: 1}})
-	found, err := d.Search(ctx, d.UsersDN(), "(sAMAccountName=everyone-big)", "member")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := len(found[0].Attrs["member"]); got != 1600 {
-		t.Errorf("members of everyone-big: got %d, want 1600", got)
-	}
-}
