@@ -214,12 +214,14 @@ func TestHelper(t *testing.T) {
 		os.Stdout.WriteString("open\n")
 		_, _ = os.Stdin.Read(make([]byte, 1))
 		fail(s.Close())
-	case "fill": // puts rows until there is no room
+	case "fill", "fill-disk": // puts rows until there is no room
 		s, err := Open(ctx, path, Options{})
 		fail(err)
-		size := uint64(s.Size()) + 1<<20
-		fail(syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: size, Max: size}))
-		ignoreFileSize()
+		if task == "fill" {
+			size := uint64(s.Size()) + 1<<20
+			fail(syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: size, Max: size}))
+			ignoreFileSize()
+		}
 		for n := 100; ; n++ {
 			u := user(n, "filler")
 			u.User.DN = strings.Repeat("x", 2000)
@@ -246,6 +248,14 @@ func TestHelper(t *testing.T) {
 			os.Stdout.WriteString("full\n")
 			os.Exit(0) // without Close: as if killed
 		}
+	}
+	if args[1] == "more" { // goes on with a store that was full
+		s, err := Open(ctx, args[2], Options{})
+		fail(err)
+		fail(s.Check(ctx))
+		fail(s.Update(ctx, func(tx *Tx) error { return tx.Put(user(60000, "after")) }))
+		fail(s.Close())
+		os.Stdout.WriteString("written\n")
 	}
 	os.Exit(0)
 }
