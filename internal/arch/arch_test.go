@@ -23,7 +23,7 @@ const module = "github.com/latchkey-nas/latchkey/"
 // Packages that are not named may be imported by nobody below the top.
 var layers = [][]string{
 	{"internal/identity", "internal/fault", "internal/secret"},
-	{"internal/idmap", "internal/access", "internal/snapshot"},
+	{"internal/idmap", "internal/access", "internal/audit", "internal/snapshot"},
 	{"internal/accounts", "internal/krb5conf", "internal/kerberos"},
 	{"internal/directory", "internal/netlogon", "internal/oidc", "internal/store"},
 	{"internal/resolve", "internal/login", "internal/session", "internal/mirror", "internal/publish", "internal/join"},

@@ -44,8 +44,9 @@
 //	log              sequence number -> change
 //	machine
 //	└─ record        what this machine is in its domain
+//	notes            topic · 0 · key -> bytes that other packages keep here; made with the first
 //
-// rows, graves, members, wanted, log and machine are what is known; the other
+// rows, graves, members, wanted, log, machine and notes are what is known; the other
 // buckets follow from them and are made anew when they do not fit (see check).
 package store
 
