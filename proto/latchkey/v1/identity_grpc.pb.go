@@ -49,10 +49,10 @@ const (
 // UNAVAILABLE from any method: the mirror has never been complete, so nobody
 // knows yet. RESOURCE_EXHAUSTED: the caller's user has too much under way.
 //
-// A page_size over its limit is taken as the limit. Pages may be shorter; only an empty next_page_token says that
-// there are no more. A page token belongs to the request that it was given for
-// (page_size may change). Rows that come or go between two pages do not make a
-// list skip or repeat others.
+// A page_size over its limit is taken as the limit. Pages may be shorter; only
+// an empty next_page_token says that there are no more. A page token belongs to
+// the request that it was given for (page_size may change). Rows that come or go
+// between two pages do not make a list skip or repeat others.
 type IdentityServiceClient interface {
 	// GetUser returns one user. NOT_FOUND: the mirror is complete and nobody has
 	// this key. UNAVAILABLE: the mirror has never been complete, so nobody knows.
@@ -222,10 +222,10 @@ type IdentityService_WatchIdentitiesClient = grpc.ServerStreamingClient[WatchIde
 // UNAVAILABLE from any method: the mirror has never been complete, so nobody
 // knows yet. RESOURCE_EXHAUSTED: the caller's user has too much under way.
 //
-// A page_size over its limit is taken as the limit. Pages may be shorter; only an empty next_page_token says that
-// there are no more. A page token belongs to the request that it was given for
-// (page_size may change). Rows that come or go between two pages do not make a
-// list skip or repeat others.
+// A page_size over its limit is taken as the limit. Pages may be shorter; only
+// an empty next_page_token says that there are no more. A page token belongs to
+// the request that it was given for (page_size may change). Rows that come or go
+// between two pages do not make a list skip or repeat others.
 type IdentityServiceServer interface {
 	// GetUser returns one user. NOT_FOUND: the mirror is complete and nobody has
 	// this key. UNAVAILABLE: the mirror has never been complete, so nobody knows.
