@@ -156,8 +156,12 @@ static int ask(struct caller *c, size_t i) {
                 c->found = 0;
                 direct ? (void) set_direct(0) : setpwent();
                 for (;;) {
-                        r = direct ? said(((pwent_fn *) direct)(&pw, c->buffer, c->size, &e), &e)
-                                   : said_glibc(getpwent_r(&pw, c->buffer, c->size, &pwp), pwp);
+                        if (direct) {
+                                r = said(((pwent_fn *) direct)(&pw, c->buffer, c->size, &e), &e);
+                        } else {
+                                r = getpwent_r(&pw, c->buffer, c->size, &pwp);
+                                r = said_glibc(r, pwp);
+                        }
                         if (r == -2)
                                 grow(c);
                         else if (r == 1)
@@ -169,8 +173,12 @@ static int ask(struct caller *c, size_t i) {
                 c->found = 0;
                 direct ? (void) set_direct(0) : setgrent();
                 for (;;) {
-                        r = direct ? said(((grent_fn *) direct)(&gr, c->buffer, c->size, &e), &e)
-                                   : said_glibc(getgrent_r(&gr, c->buffer, c->size, &grp), grp);
+                        if (direct) {
+                                r = said(((grent_fn *) direct)(&gr, c->buffer, c->size, &e), &e);
+                        } else {
+                                r = getgrent_r(&gr, c->buffer, c->size, &grp);
+                                r = said_glibc(r, grp);
+                        }
                         if (r == -2)
                                 grow(c);
                         else if (r == 1)

@@ -74,25 +74,26 @@ static inline long look_once(unsigned long turn, char *buffer, size_t size, gid_
         long start = 0;
         int e = 0;
 
+        errno = 4711; /* which a lookup that succeeds leaves alone */
         switch (turn % 6) {
         case 0:
                 s = _nss_latchkey_getpwnam_r("ANCHOR", &p, buffer, size, &e);
-                if (s == NSS_STATUS_SUCCESS)
+                if (s == NSS_STATUS_SUCCESS && errno == 4711)
                         return check_passwd(&p);
                 break;
         case 1:
                 s = _nss_latchkey_getpwuid_r(ANCHOR_UID, &p, buffer, size, &e);
-                if (s == NSS_STATUS_SUCCESS)
+                if (s == NSS_STATUS_SUCCESS && errno == 4711)
                         return check_passwd(&p);
                 break;
         case 2:
                 s = _nss_latchkey_getgrnam_r("crowd", &g, buffer, size, &e);
-                if (s == NSS_STATUS_SUCCESS)
+                if (s == NSS_STATUS_SUCCESS && errno == 4711)
                         return check_group(&g);
                 break;
         case 3:
                 s = _nss_latchkey_getgrgid_r(CROWD_GID, &g, buffer, size, &e);
-                if (s == NSS_STATUS_SUCCESS)
+                if (s == NSS_STATUS_SUCCESS && errno == 4711)
                         return check_group(&g);
                 break;
         case 4:
@@ -105,9 +106,9 @@ static inline long look_once(unsigned long turn, char *buffer, size_t size, gid_
                 break;
         default:
                 s = _nss_latchkey_getpwnam_r("nobody-here", &p, buffer, size, &e);
-                if (s == NSS_STATUS_NOTFOUND && e == ENOENT)
+                if (s == NSS_STATUS_NOTFOUND && e == ENOENT && errno == 4711)
                         return 0;
                 break;
         }
-        FAIL("a lookup of kind %lu gave status %d, errno %d", turn % 6, (int) s, e);
+        FAIL("a lookup of kind %lu gave status %d, errno %d by pointer and %d by name", turn % 6, (int) s, e, errno);
 }
