@@ -27,7 +27,7 @@ export PATH := $(PATH):/usr/local/go/bin
 GOPATHED = PATH="$(dir $(GO)):$(CURDIR)/build/tools:$$PATH"
 
 GO_LDFLAGS := -s -w -X github.com/latchkey-nas/latchkey/internal/release.Version=$(VERSION)
-GOSUM := build/tools/gotestsum --format pkgname-and-test-fails --format-hide-empty-pkg --
+GOSUM = $(GOPATHED) build/tools/gotestsum --format pkgname-and-test-fails --format-hide-empty-pkg --
 
 # The host gets compilers and debootstrap, nothing else; everything that runs
 # (Samba, sshd, the peers) lives in the lab's own base.
@@ -86,6 +86,7 @@ lint: tools ## formatting, vet, staticcheck, API lint and breaking changes, gene
 	  if [ -n "$$bad" ]; then echo "gofmt would change:" $$bad; exit 1; fi
 	$(GO) vet ./...
 	$(GO) vet -tags lab ./...
+	$(GO) vet -tags docs ./cmd/latchkey
 	$(GOPATHED) build/tools/staticcheck -tags lab ./...
 	build/tools/buf lint
 	build/tools/buf breaking --against proto/baseline.binpb
@@ -98,12 +99,8 @@ generated-current: tools
 	@for f in $$(cd build/generated && find . -name '*.go'); do \
 	  cmp -s "build/generated/$$f" "$$f" || { echo "$$f is not current: run make generate"; exit 1; }; done
 
-unit: build/tools/gotestsum ## tests that need no root and no network (under 3 min)
+unit: checkers build/tools/gotestsum ## tests that need no root and no network (under 3 min)
 	$(GOSUM) -run '$(TEST)' ./...
-
-# Every package that has a test for the lab, one after the other: the machine's
-# two cores are the lab's. The binary of latchkey under test is build/root's.
-LABTEST = $(GO) list -tags lab -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./...
 
 test: checkers lint unit lab-test ## every test there is, as root, from a bare machine (under 45 min)
 	@echo "make test: all suites passed"
@@ -111,11 +108,13 @@ test: checkers lint unit lab-test ## every test there is, as root, from a bare m
 checkers: compilers
 	$(call need,$(CHECKERS))
 
+# One package after the other: the machine's cores are the lab's. What is under
+# test is what `make install` installs, in build/root.
 lab-test: build/tools/gotestsum root base ## stories against a real Samba AD, sshd and glibc
 	$(GOSUM) -tags lab -p 1 -count=1 -timeout 40m -run '$(TEST)' $$(grep -rl --include='*_lab_test.go' '^//go:build lab' internal nss cmd | xargs -n1 dirname | sort -u | sed 's,^,./,')
 
 nightly: build/tools/gotestsum root base ## the long forms: fuzzing, soak, 100,000 users, Debian 13 (hours)
-	LATCHKEY_NIGHTLY=1 $(GOSUM) -tags lab -p 1 -count=1 -timeout 0 -run '$(TEST)' ./...
+	export LATCHKEY_NIGHTLY=1 LATCHKEY_KILLS=200 LATCHKEY_HISTORIES=2000; $(GOSUM) -tags lab -p 1 -count=1 -timeout 0 -run '$(TEST)' ./...
 	GO=$(GO) internal/tools/fuzz.sh 10m
 
 ## --- the lab, the demo, the benchmark ---
