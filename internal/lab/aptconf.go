@@ -146,6 +146,25 @@ func (c *AptConfig) Keyring(signedBy string) ([]byte, error) {
 	return keys, nil
 }
 
+// credentials returns what apt_auth.conf(5) says of mirrors that ask for a
+// password: the file and its directory, as one text. debootstrap knows nothing
+// of it; the mirror of the release itself must be open.
+func (c *AptConfig) credentials() ([]byte, error) {
+	parts, _ := filepath.Glob(filepath.Join(c.root, "etc/apt/auth.conf.d/*.conf"))
+	var all []byte
+	for _, path := range append(parts, filepath.Join(c.root, "etc/apt/auth.conf")) {
+		data, err := os.ReadFile(path)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(append(all, data...), '\n')
+	}
+	return all, nil
+}
+
 // dearmor turns every ASCII-armoured block of RFC 4880 section 6.2 in data
 // into its bytes. The checksum is left to gpgv, which checks the signatures.
 func dearmor(data []byte) ([]byte, error) {

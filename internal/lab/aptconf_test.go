@@ -109,7 +109,7 @@ func TestKeyring(t *testing.T) {
 func TestBaseGetsTheHostsAptAndNothingElse(t *testing.T) {
 	host := fakeRoot(t, map[string]string{
 		"etc/os-release": "VERSION_CODENAME=bookworm\n", "etc/resolv.conf": "nameserver 192.0.2.1\n",
-		"etc/apt/auth.conf": "machine mirror login x password y\n", "etc/apt/trusted.gpg.d/c.gpg": "\x99binary", "etc/secret": "no",
+		"etc/apt/auth.conf": "machine mirror login x password y\n", "etc/apt/auth.conf.d/a.conf": "machine other login z password w\n", "etc/apt/trusted.gpg.d/c.gpg": "\x99binary", "etc/secret": "no",
 		"etc/apt/sources.list": "deb [arch=amd64] https://mirror bookworm main\n",
 	})
 	conf, err := ReadAptConfig(host, "Acquire::Retries \"3\";\n")
@@ -123,7 +123,7 @@ func TestBaseGetsTheHostsAptAndNothingElse(t *testing.T) {
 	for name, want := range map[string]string{
 		"etc/apt/sources.list":       "deb [signed-by=/etc/apt/keyrings/lab-0.gpg arch=amd64] https://mirror bookworm main\n",
 		"etc/apt/keyrings/lab-0.gpg": "\x99binary",
-		"etc/apt/auth.conf":          "machine mirror login x password y\n",
+		"etc/apt/auth.conf":          "machine other login z password w\n\nmachine mirror login x password y\n\n",
 		"etc/resolv.conf":            "nameserver 192.0.2.1\n",
 	} {
 		if got, err := os.ReadFile(filepath.Join(root, name)); err != nil || string(got) != want {

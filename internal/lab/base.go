@@ -179,7 +179,16 @@ func (c *AptConfig) writeInto(root string, sources []AptSource) error {
 	if err := writeFile(filepath.Join(root, "etc/apt/apt.conf.d/00lab"), []byte(settings)); err != nil {
 		return err
 	}
-	for _, name := range []string{"etc/resolv.conf", "etc/hosts", "etc/apt/auth.conf", "etc/ssl/certs/ca-certificates.crt"} {
+	// The phase "bare" takes it away again.
+	credentials, err := c.credentials()
+	if err != nil {
+		return err
+	}
+	auth := filepath.Join(root, "etc/apt/auth.conf")
+	if err := os.WriteFile(auth, credentials, 0o600); err != nil {
+		return err
+	}
+	for _, name := range []string{"etc/resolv.conf", "etc/hosts", "etc/ssl/certs/ca-certificates.crt"} {
 		data, err := os.ReadFile(filepath.Join(c.root, name))
 		if errors.Is(err, os.ErrNotExist) {
 			continue
