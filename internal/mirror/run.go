@@ -4,6 +4,7 @@ package mirror
 
 import (
 	"context"
+	"runtime/debug"
 	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
@@ -44,6 +45,9 @@ func (m *Mirror) Run(ctx context.Context) error {
 			if failing != "" {
 				m.cfg.Log.Info("the mirror is brought up to date again", "dc", res.DC)
 				failing = ""
+			}
+			if res.Full { // its garbage is several times what stays
+				debug.FreeOSMemory()
 			}
 			if res.Full || res.Added+res.Changed+res.Removed+res.Held > 0 {
 				m.cfg.Log.Info("mirror brought up to date", "full", res.Full, "read", res.Read, "added", res.Added, "changed", res.Changed,
