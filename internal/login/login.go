@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package login decides who may in: one attempt, one decision, one audit event.
+//
+// A password goes to the domain's KDC and nowhere else, at most once for each
+// attempt; the KDC has to prove itself by a ticket for our own host key; the
+// principal that proved itself must be the row that was asked for; the row is
+// read afresh from the directory before anybody is let in. Where no KDC answers,
+// a verifier of the last good password stands in for it.
+//
+// The package never writes a password down, never sends one that was refused a
+// moment ago, and never lets somebody in because it could not decide. It knows
+// no protocol: doors turn its outcomes into their own, with ForStranger where a
+// stranger listens.
+package login
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/latchkey-nas/latchkey/internal/access"
+	"github.com/latchkey-nas/latchkey/internal/audit"
+	"github.com/latchkey-nas/latchkey/internal/fault"
+	"github.com/latchkey-nas/latchkey/internal/identity"
+	"github.com/latchkey-nas/latchkey/internal/kerberos"
+	"github.com/latchkey-nas/latchkey/internal/secret"
+	"github.com/latchkey-nas/latchkey/internal/store"
+)
+
+// Request is one attempt, as the door has it.
+type Request struct {
+	Name       string // in any form, as typed
+	Service    string // of PAM, or smb, web
+	RemoteHost string
+	TTY        string
+	Door       string // "pam", "grpc", "cli"
+	Caller     string // the local process that asks, for the audit
+}
+
+// source names where the attempts of a request come from, for the budget.
+func (r *Request) source() string {
+	if r.RemoteHost != "" {
+		return r.RemoteHost
+	}
+	return r.Door
+}
+
+// How says what the decision rests on.
+type How string
+
+// The ways.
+const (
+	ByKerberos How = "kerberos"
+	ByOffline  How = "offline" // a verifier on this machine: no KDC answered
+	ByAccount  How = "account" // no password was asked for
+)
+
+// Result is somebody who is let in. Wipe it.
+type Result struct {
+	User   *identity.User    // the row as it is now, with home, shell and gecos
+	Groups []*identity.Group // effective, nested and primary included
+	GIDs   []identity.GID    // ascending, primary included
+	How    How
+	// CCache is a FILE credential cache, version 4, with the TGT; empty when no
+	// KDC took part.
+	CCache    secret.Bytes
+	Principal string // of the cache
+	// PasswordExpires is zero for never or not known.
+	PasswordExpires time.Time
+	Warnings        []string // to be shown to the user
+	Session         string   // id of the audit event
+}
+
+// Wipe overwrites the tickets. Safe on nil.
+func (r *Result) Wipe() {
+	if r != nil {
+		r.CCache.Wipe()
+	}
+}
+
+// Domain is how to ask the domain: what the machine's membership gives.
+type Domain struct {
+	Realm   string
+	FQDN    string // of this machine; host/FQDN is the name of our key
+	Keytab  string // path; read at every attempt, for a rotation may come between two
+	KDC     *kerberos.Client
+	Refresh Refresher
+}
+
+// Refresher reads one row afresh from the directory; *mirror.Mirror does.
+type Refresher interface {
+	RefreshOne(ctx context.Context, key identity.Key) (store.Entry, error)
+}
+
+// Settings are what the configuration says. The zero value: no offline sign-in.
+type Settings struct {
+	Offline     bool
+	OfflineAge  time.Duration // of a verifier; 0: 14 days
+	PasswordURL string        // where people of Entra ID change their password
+}
+
+// Config is what a Login works with. All but Present and Now are required.
+type Config struct {
+	Store *store.Store
+	Audit *audit.Recorder
+	Log   *slog.Logger
+	// Domain returns the membership; nil when there is none.
+	Domain func() *Domain
+	// Settings returns the configuration in use.
+	Settings func() Settings
+	// Present fills in gecos, home and shell.
+	Present func(*identity.User)
+	Now     func() time.Time
+}
+
+// Login decides. Safe for concurrent use.
+type Login struct {
+	c       Config
+	refused refusals
+	budget  *budget
+	pace    pace
+	slots   chan struct{} // for Argon2: memory
+	talks   chan struct{} // with a KDC at one time
+	later   sync.WaitGroup
+
+	mu         sync.Mutex
+	unreadable time.Time // until when the directory is not asked again
+	rules      access.Policy
+	rulesRead  bool
+}
+
+// New returns a Login that remembers in cfg.Store what has to last.
+func New(cfg Config) *Login {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	l := &Login{c: cfg, slots: make(chan struct{}, 2), talks: make(chan struct{}, 16)}
+	l.refused.init()
+	l.budget = newBudget(cfg.Store, cfg.Log, cfg.Now)
+	return l
+}
+
+// Close waits for what is written after an answer.
+func (l *Login) Close() { l.later.Wait() }
+
+// The times that an attempt gives others.
+const (
+	kdcTime     = 2 * time.Second // until it counts as silent, and the verifier decides
+	refreshTime = 2 * time.Second
+	skipRefresh = 10 * time.Second // after the directory was silent
+)
+
+// attempt is one attempt under way. It ends with exactly one event.
+type attempt struct {
+	l     *Login
+	req   Request
+	event audit.Event
+	begun time.Time
+	ended bool
+	// proved: the password is known to be right, so that the state of the
+	// account is no secret to whoever typed it.
+	proved bool
+}
+
+func (l *Login) begin(req Request, action audit.Action) *attempt {
+	now := l.c.Now()
+	return &attempt{l: l, req: req, begun: now, event: audit.Event{ID: audit.NewID(), Time: now, Action: action, Door: req.Door,
+		Service: req.Service, Asked: req.Name, RemoteHost: req.RemoteHost, TTY: req.TTY, Caller: req.Caller}}
+}
+
+// found notes the row that the attempt is about.
+func (a *attempt) found(u *identity.User) {
+	e := &a.event
+	e.Row, e.Name, e.Account, e.UID, e.SID, e.OID = u.Row, u.Name, u.Account, u.UID, u.SID.String(), u.OID.String()
+}
+
+// end records the one event, and returns err as the caller hands it on.
+func (a *attempt) end(err error) error {
+	if a.ended {
+		return err
+	}
+	a.ended = true
+	e := &a.event
+	e.Milliseconds = float64(a.l.c.Now().Sub(a.begun).Microseconds()) / 1000
+	switch kind := fault.KindOf(err); {
+	case err == nil:
+		e.Outcome = audit.Allowed
+	case kind == fault.Unreachable || kind == fault.Internal || kind == fault.Unknown:
+		e.Outcome, e.Reason, e.Detail = audit.Failed, kind.String(), err.Error()
+	default:
+		e.Outcome, e.Reason, e.Detail = audit.Refused, kind.String(), err.Error()
+	}
+	a.l.c.Audit.Record(*e)
+	if err != nil && a.proved {
+		return &proved{err}
+	}
+	return err
+}
+
+// abandon records an attempt that nobody finished.
+func (a *attempt) abandon() {
+	if !a.ended {
+		a.ended = true
+		a.event.Outcome = audit.Abandoned
+		a.l.c.Audit.Record(a.event)
+	}
+}
+
+// proved is an error after the password was known to be right.
+type proved struct{ error }
+
+func (p *proved) Unwrap() error { return p.error }

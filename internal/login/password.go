@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package login
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"github.com/latchkey-nas/latchkey/internal/audit"
+	"github.com/latchkey-nas/latchkey/internal/fault"
+	"github.com/latchkey-nas/latchkey/internal/identity"
+	"github.com/latchkey-nas/latchkey/internal/kerberos"
+	"github.com/latchkey-nas/latchkey/internal/secret"
+)
+
+// maxPassword is what Active Directory can keep, in UTF-16 units, and so in
+// bytes at least.
+const maxPassword = 1024
+
+// warnBefore is how long before its end a password is spoken of.
+const warnBefore = 14 * 24 * time.Hour
+
+// Authenticate tries a password and asks whether its owner may use the service:
+// one attempt, one event. The error is the truth; what a stranger may be told is
+// ForStranger's. The caller wipes the password and the result.
+func (l *Login) Authenticate(ctx context.Context, req Request, password secret.Bytes) (*Result, error) {
+	a := l.begin(req, audit.SignIn)
+	r, err := l.password(ctx, a, password)
+	if err == nil {
+		a.proved = true
+		if err = l.permit(ctx, a, r.User, rowsOf(r.Groups)); err != nil {
+			r.Wipe()
+			r = nil
+		}
+	}
+	return r, a.end(err)
+}
+
+func rowsOf(groups []*identity.Group) []identity.RowID {
+	rows := make([]identity.RowID, len(groups))
+	for i, g := range groups {
+		rows[i] = g.Row
+	}
+	return rows
+}
+
+// password tries one password of whom the request names.
+func (l *Login) password(ctx context.Context, a *attempt, password secret.Bytes) (r *Result, err error) {
+	begun := l.c.Now()
+	r, err = l.try(ctx, a, password)
+	if err != nil && a.event.Sent {
+		l.pace.measured(l.c.Now().Sub(begun))
+	}
+	if err != nil && !a.event.Sent && !fault.Is(err, fault.Unreachable) {
+		// Who does not exist takes as long to refuse as who does.
+		if wait := l.pace.median() - l.c.Now().Sub(begun); wait > 0 {
+			select {
+			case <-time.After(wait):
+			case <-ctx.Done():
+			}
+		}
+	}
+	return r, err
+}
+
+func (l *Login) try(ctx context.Context, a *attempt, password secret.Bytes) (*Result, error) {
+	p, err := l.find(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkPassword(password); err != nil {
+		return nil, err
+	}
+	if p.user.State.Has(identity.Conflicted) {
+		return nil, l.state(p.user)
+	}
+	d := l.c.Domain()
+	if d == nil {
+		return nil, fault.New(fault.Unreachable, "this machine leaves its domain")
+	}
+	now := l.c.Now()
+	mark := l.refused.of(p.user, password)
+	if l.refused.just(mark, now) {
+		a.event.How = "remembered"
+		return nil, fault.New(fault.BadCredential, "the password was refused a moment ago; it was not sent again")
+	}
+	settle := func(bool) {}
+	known := l.refused.good(p.user.Row, mark)
+	if !known {
+		if settle, err = l.budget.take(ctx, p.user.Row, a.req.source()); err != nil {
+			// Others may have spent it: the owner's password gets through.
+			if !errors.Is(err, errSpent) || !l.budget.mayCheck(p.user.Row, a.req.source()) || !l.matches(ctx, p.user, password) {
+				return nil, err
+			}
+			settle = func(bool) {}
+		}
+	}
+	defer func() { settle(false) }()
+	r, err := l.kerberos(ctx, a, d, p, password)
+	switch kind := fault.KindOf(err); {
+	case err == nil:
+		l.refused.accept(r.User.Row, l.refused.of(r.User, password))
+		settle(false)
+		if l.budget.forgive(p.user.Row) {
+			l.afterwards(func() { l.budget.keep(p.user.Row) })
+		}
+		l.remember(r.User, password)
+		return r, nil
+	case kind == fault.BadCredential && !errors.Is(err, errForged):
+		l.refused.refuse(p.user.Row, mark, l.c.Now())
+		settle(true)
+		l.afterwards(func() { l.budget.keep(p.user.Row) })
+		return nil, err
+	case kind == fault.Unreachable && !hasSkew(err):
+		r, err := l.offline(ctx, a, p, password, err)
+		settle(fault.Is(err, fault.BadCredential))
+		return r, err
+	case kind == fault.MustChange:
+		a.proved = true
+	case kind == fault.Disabled || kind == fault.Expired || kind == fault.Locked:
+		// A KDC may say so without a look at the password.
+		a.proved = a.proved || known
+	}
+	return nil, err
+}
+
+func hasSkew(err error) bool {
+	var skew *kerberos.SkewError
+	return errors.As(err, &skew)
+}
+
+// checkPassword refuses what cannot be a password, and is sent to nobody.
+func checkPassword(password secret.Bytes) error {
+	switch b := password.Reveal(); {
+	case len(b) == 0:
+		return fault.New(fault.BadCredential, "the password is empty")
+	case len(b) > maxPassword:
+		return fault.New(fault.BadCredential, "the password is too long")
+	case !utf8.Valid(b) || bytes.IndexByte(b, 0) >= 0:
+		return fault.New(fault.BadCredential, "the password is not text")
+	}
+	return nil
+}
+
+// errForged marks an answer that did not come from the domain: it says nothing
+// about the password.
+var errForged = errors.New("the KDC did not prove that it is the domain's")
+
+// kerberos proves a password to the KDC, and the KDC to us, and reads the row
+// afresh.
+func (l *Login) kerberos(ctx context.Context, a *attempt, d *Domain, p *person, password secret.Bytes) (*Result, error) {
+	a.event.How = string(ByKerberos)
+	select {
+	case l.talks <- struct{}{}:
+		defer func() { <-l.talks }()
+	case <-ctx.Done():
+		return nil, fault.Wrap(fault.Unreachable, "wait for a turn at the KDC", ctx.Err())
+	}
+	kctx, cancel := context.WithTimeout(ctx, kdcTime)
+	defer cancel()
+	a.event.Sent = true
+	in, err := d.KDC.Login(kctx, kerberos.Account(p.user.Account, d.Realm), kerberos.Password(password))
+	if fault.Is(err, fault.NotFound) { // renamed since the mirror read it; nothing was counted
+		if now, renewed := l.renew(kctx, d, p); renewed == nil && now.user.Account != p.user.Account {
+			p = now
+			in, err = d.KDC.Login(kctx, kerberos.Account(p.user.Account, d.Realm), kerberos.Password(password))
+		}
+	}
+	if err != nil {
+		var refusal *kerberos.Error
+		if errors.As(err, &refusal) {
+			a.event.KDC = refusal.KDC.String()
+		}
+		return nil, err
+	}
+	defer in.TGT.Wipe()
+	fresh := make(chan struct{})
+	var now *person
+	var renewed error
+	go func() {
+		defer close(fresh)
+		now, renewed = l.renew(ctx, d, p)
+	}()
+	v, err := l.verify(kctx, d, in.TGT)
+	<-fresh
+	if err != nil {
+		return nil, err
+	}
+	a.event.Principal = v.Client.String()
+	if v.PAC == nil || v.PAC.User != p.user.SID {
+		return nil, fault.WithRemedy(fault.Errorf(fault.Denied, "%s proved itself, and it is not the row that was asked for", v.Client),
+			"`latchkey sync --full` reads the domain anew; two accounts may have changed their names")
+	}
+	a.proved = true
+	if renewed != nil {
+		return nil, renewed
+	}
+	if now.user.SID != p.user.SID {
+		return nil, fault.New(fault.Denied, "the account was made anew in the middle of the sign-in")
+	}
+	a.found(now.user)
+	if err := l.state(now.user); err != nil {
+		return nil, err
+	}
+	r := now.result(ByKerberos, a.event.ID)
+	r.Principal, r.PasswordExpires = in.TGT.Client.String(), in.PasswordExpires
+	cache, err := (&kerberos.CCache{Client: in.TGT.Client, Tickets: []*kerberos.Ticket{in.TGT}}).Marshal()
+	if err != nil {
+		return nil, fault.Wrap(fault.Internal, "write the tickets", err)
+	}
+	r.CCache = secret.Own(cache)
+	if left := r.PasswordExpires.Sub(l.c.Now()); !r.PasswordExpires.IsZero() && left < warnBefore {
+		r.Warnings = append(r.Warnings, l.expiryText(now.user, left))
+	}
+	return r, nil
+}
+
+// verify proves the KDC by our own host key. The keytab is read anew, and once
+// more when its keys do not fit: a rotation may be under way.
+func (l *Login) verify(ctx context.Context, d *Domain, tgt *kerberos.Ticket) (*kerberos.Verified, error) {
+	for try := 0; ; try++ {
+		keys, err := kerberos.ReadKeytab(d.Keytab)
+		if err != nil {
+			return nil, fault.WithRemedy(fault.Wrap(fault.Internal, "read this machine's own keys", err), "see `latchkey doctor`")
+		}
+		v, err := d.KDC.Verify(ctx, tgt, kerberos.Service("host", d.FQDN, d.Realm), keys)
+		keys.Wipe()
+		switch {
+		case err == nil:
+			return v, nil
+		case fault.Is(err, fault.Unreachable):
+			return nil, err
+		case fault.Is(err, fault.Conflict) && try == 0:
+			continue
+		case fault.Is(err, fault.Conflict):
+			return nil, fault.WithRemedy(fault.Wrap(fault.Internal, "prove the KDC", err), "this machine's keys are not the domain's: see `latchkey doctor`")
+		}
+		return nil, &fault.Error{Kind: fault.BadCredential, Op: "prove the KDC", Err: errors.Join(errForged, err),
+			Remedy: "something that is not the domain answers as its KDC, or this machine's keys are stale: see `latchkey doctor`"}
+	}
+}
+
+func (l *Login) expiryText(u *identity.User, left time.Duration) string {
+	text := fmt.Sprintf("Your password expires in %d days.", max(0, int(left/(24*time.Hour))))
+	if url := l.c.Settings().PasswordURL; synced(u) && url != "" {
+		text += " Change it at " + printable(url)
+	}
+	return text
+}
+
+// afterwards does something after the answer.
+func (l *Login) afterwards(fn func()) { l.later.Go(fn) }
