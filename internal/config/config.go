@@ -70,6 +70,7 @@ type Config struct {
 	IDMap     IDMap
 	Names     Names
 	NSS       NSS
+	Login     Login
 	API       API
 	Log       Log
 	Limits    Limits
@@ -150,6 +151,13 @@ type Filter struct {
 	Hide     []string // patterns over the published name
 }
 
+// Login says how people sign in.
+type Login struct {
+	Offline     string        // "on" or "off"
+	OfflineAge  time.Duration // of the last good password
+	PasswordURL string        // where people of Entra ID change their password
+}
+
 // API says who may call what on api.sock.
 type API struct {
 	Authenticators []string
@@ -188,7 +196,8 @@ func Default() Config {
 			Gecos:     "%n",
 			Enumerate: true,
 		},
-		Log: Log{Level: "info", Format: "text"},
+		Login: Login{Offline: "on", OfflineAge: 14 * 24 * time.Hour, PasswordURL: "https://mysignins.microsoft.com/security-info/password/change"},
+		Log:   Log{Level: "info", Format: "text"},
 		Limits: Limits{
 			ConnectionsPerUID: int64(limits.ConnectionsPerUID),
 			CallsPerUID:       int64(limits.CallsPerUID),

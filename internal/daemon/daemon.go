@@ -19,10 +19,12 @@ import (
 	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/accounts"
+	"github.com/latchkey-nas/latchkey/internal/audit"
 	"github.com/latchkey-nas/latchkey/internal/config"
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/grpcapi"
 	"github.com/latchkey-nas/latchkey/internal/join"
+	"github.com/latchkey-nas/latchkey/internal/login"
 	"github.com/latchkey-nas/latchkey/internal/monitor/control"
 	"github.com/latchkey-nas/latchkey/internal/peer"
 	"github.com/latchkey-nas/latchkey/internal/publish"
@@ -47,6 +49,7 @@ type Options struct {
 	ConfigFolder string
 	StoreFile    string
 	KeytabFile   string
+	AuditFile    string // empty: audit.jsonl in config.LogDir
 	Listeners    peer.Listeners
 	Monitor      Monitor
 	Accounts     accounts.Source // zero: this machine's own
@@ -69,6 +72,8 @@ type Daemon struct {
 	broken    error
 	joiner    *join.Joiner
 	publisher *publish.Publisher
+	login     *login.Login
+	audit     *audit.Recorder
 
 	task     sync.Mutex // held by a join or a leave
 	turn     sync.Mutex // held while the membership is ended or taken up
@@ -107,8 +112,13 @@ func New(ctx context.Context, opt Options) (*Daemon, error) {
 			OperatingSystem: "latchkey", OperatingSystemVersion: release.Version, Log: opt.Log})
 	}
 	d.resolver = resolve.New(memory, resolve.Presentation{})
-	d.doors = grpcapi.New(grpcapi.Config{Log: opt.Log, Policy: d.policy, Limits: limits(d.settings.now()), Directory: d.resolver,
-		Admin: grpcapi.Admin{Joiner: d, Leaver: d, Syncer: d, Statuser: d, Configurer: d}})
+	doors := grpcapi.Config{Log: opt.Log, Policy: d.policy, Limits: limits(d.settings.now()), Directory: d.resolver,
+		Admin: grpcapi.Admin{Joiner: d, Leaver: d, Syncer: d, Statuser: d, Configurer: d}}
+	if d.store != nil {
+		d.openLogin()
+		doors.Login = d.login
+	}
+	d.doors = grpcapi.New(doors)
 	return d, nil
 }
 
@@ -140,6 +150,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		d.present(ctx)
 		all.Go(func() { d.watchCompleteness(ctx) })
 		all.Go(func() { d.giveBack(ctx) })
+		all.Go(func() { d.login.Run(ctx) })
 	}
 	for _, name := range []peer.Name{peer.API, peer.Admin} {
 		for _, ln := range d.opt.Listeners[name] {
@@ -176,6 +187,8 @@ func (d *Daemon) close(all *sync.WaitGroup) {
 	<-stopped
 	all.Wait() // what hangs is the monitor's to end
 	if d.store != nil {
+		d.login.Close()
+		d.audit.Close()
 		if err := d.store.Close(); err != nil {
 			d.log.Error("the store was not closed well", "error", err)
 		}

@@ -101,7 +101,7 @@ func newBox(t *testing.T) *box {
 	b.write("etc/group", fmt.Sprintf("root:x:0:\nlatchkey-admin:x:%d:\nlatchkey-login:x:902:\nshadow:x:42:\n", os.Getegid()))
 	b.write("etc/latchkey.toml", "version = 1\n")
 	level := &slog.LevelVar{}
-	b.opt = Options{ConfigFile: dir + "/etc/latchkey.toml", ConfigFolder: dir + "/state/conf.d", StoreFile: dir + "/state/latchkey.db",
+	b.opt = Options{ConfigFile: dir + "/etc/latchkey.toml", ConfigFolder: dir + "/state/conf.d", StoreFile: dir + "/state/latchkey.db", AuditFile: dir + "/audit.jsonl",
 		KeytabFile: dir + "/state/krb5.keytab", Accounts: accounts.Source{Dir: dir + "/etc", Poll: 20 * time.Millisecond},
 		Log: slog.New(journal.New(b.log, level, "text", true)), Level: level}
 	t.Cleanup(func() {

@@ -26,6 +26,9 @@ type member struct {
 	mirror  *mirror.Mirror
 	client  *directory.Client
 	session *kerberos.Session
+	kdc     *kerberos.Client
+	realm   string
+	fqdn    string
 	cancel  context.CancelFunc
 	done    chan struct{}
 }
@@ -82,11 +85,12 @@ func (d *Daemon) enter(ctx context.Context, machine *store.Machine, first func(c
 	realm := machine.Domain.Realm
 	// The password in the store is the truth; the keytab is a copy of its keys
 	// for the programs that want one.
-	session := kerberos.NewSession(kerberos.NewClient(kerberos.Config{Realm: realm, Servers: locator}),
+	kdc := kerberos.NewClient(kerberos.Config{Realm: realm, Servers: locator})
+	session := kerberos.NewSession(kdc,
 		kerberos.Account(machine.ComputerAccount, realm), kerberos.Password(machine.Password))
 	client := directory.NewClient(directory.Config{Locator: locator, Credential: session})
 	ctx, cancel := context.WithCancel(ctx)
-	m := &member{client: client, session: session, cancel: cancel, done: make(chan struct{}),
+	m := &member{client: client, session: session, kdc: kdc, realm: realm, fqdn: machine.FQDN, cancel: cancel, done: make(chan struct{}),
 		mirror: mirror.New(mirror.Config{Store: d.store, Directory: mirror.LDAP(client), Interval: c.SyncInterval,
 			SweepInterval: c.SweepInterval, FullInterval: c.FullInterval, MaxDeletions: int(c.MaxDeletions), Log: d.log})}
 	go func() {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package grpcapi serves the product's gRPC services: IdentityService to
-// everybody, AdminService to administrators.
+// everybody, LoginService to those who bring other people's passwords,
+// AdminService and AccessService to administrators.
 //
 // Every method is three steps: parse the request, call the work, answer. The
 // package decides nothing about people, remembers nothing, and never tells a
@@ -41,6 +42,8 @@ type Config struct {
 	Directory Directory
 	// Admin does what administrators ask for.
 	Admin Admin
+	// Login decides who may in; nil where nobody can be signed in.
+	Login Login
 
 	// Identify reads who connected; nil is peer.CallerOf. Tests play others.
 	Identify func(*net.UnixConn) (peer.Caller, error)
@@ -79,7 +82,9 @@ func New(c Config) *Server {
 		d.guard.calls.interval = min(time.Second, c.Limits.CallTimeout/4)
 		d.server = grpc.NewServer(s.options(d)...)
 		d.server.RegisterService(identityDesc(), &identityService{directory: c.Directory, limits: c.Limits})
+		latchkeyv1.RegisterLoginServiceServer(d.server, &loginService{login: c.Login, door: name})
 		if name == peer.Admin {
+			latchkeyv1.RegisterAccessServiceServer(d.server, &accessService{login: c.Login})
 			latchkeyv1.RegisterAdminServiceServer(d.server, &adminService{admin: c.Admin})
 		}
 		healthpb.RegisterHealthServer(d.server, s.health)

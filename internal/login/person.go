@@ -58,7 +58,13 @@ func (l *Login) find(ctx context.Context, a *attempt) (*person, error) {
 	}
 	d := l.c.Domain()
 	if d == nil {
-		return nil, fault.WithRemedy(fault.New(fault.NotFound, "this machine is in no domain"), "join one: latchkey join DOMAIN --user NAME")
+		machine, err := l.c.Store.Machine(ctx)
+		if err != nil {
+			return nil, err // in no domain, most likely
+		}
+		machine.Password.Wipe()
+		machine.PreviousPassword.Wipe()
+		return nil, fault.New(fault.Unreachable, "the membership is not taken up yet")
 	}
 	key := identity.Key{Kind: identity.ByName, Name: a.req.Name}
 	p, err := l.look(ctx, key)

@@ -63,6 +63,13 @@ var access = map[string]rule{
 	"/latchkey.v1.AdminService/Sync":      {Nobody, Administrators},
 	"/latchkey.v1.AdminService/SetConfig": {Nobody, Administrators},
 
+	"/latchkey.v1.LoginService/Authenticate":   {Authenticators, Administrators},
+	"/latchkey.v1.LoginService/CheckAccess":    {Authenticators, Administrators},
+	"/latchkey.v1.LoginService/ChangePassword": {Authenticators, Administrators},
+
+	"/latchkey.v1.AccessService/ListAccessRules": {Nobody, Administrators},
+	"/latchkey.v1.AccessService/SetAccessRules":  {Nobody, Administrators},
+
 	"/grpc.health.v1.Health/Check": {Anyone, Administrators},
 	"/grpc.health.v1.Health/List":  {Anyone, Administrators},
 	"/grpc.health.v1.Health/Watch": {Anyone, Administrators},

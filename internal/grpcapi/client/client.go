@@ -51,6 +51,8 @@ func NotReachable(err error) bool { return errors.Is(err, errNotReachable) }
 type Conn struct {
 	Identity latchkeyv1.IdentityServiceClient
 	Admin    latchkeyv1.AdminServiceClient // through admin.sock only
+	Login    latchkeyv1.LoginServiceClient
+	Access   latchkeyv1.AccessServiceClient // through admin.sock only
 	Health   healthpb.HealthClient
 
 	cc *grpc.ClientConn
@@ -95,6 +97,8 @@ func open(ctx context.Context, path string, trusted bool) (*Conn, error) {
 	return &Conn{
 		Identity: latchkeyv1.NewIdentityServiceClient(cc),
 		Admin:    latchkeyv1.NewAdminServiceClient(cc),
+		Login:    latchkeyv1.NewLoginServiceClient(cc),
+		Access:   latchkeyv1.NewAccessServiceClient(cc),
 		Health:   healthpb.NewHealthClient(cc),
 		cc:       cc,
 	}, nil

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"path/filepath"
+
+	"github.com/latchkey-nas/latchkey/internal/audit"
+	"github.com/latchkey-nas/latchkey/internal/config"
+	"github.com/latchkey-nas/latchkey/internal/identity"
+	"github.com/latchkey-nas/latchkey/internal/login"
+)
+
+// openLogin prepares the sign-ins; the store is open.
+func (d *Daemon) openLogin() {
+	file := d.opt.AuditFile
+	if file == "" {
+		file = filepath.Join(config.LogDir, "audit.jsonl")
+	}
+	d.audit = audit.Open(file, d.log)
+	d.login = login.New(login.Config{Store: d.store, Audit: d.audit, Log: d.log, Domain: d.loginDomain, Settings: d.loginSettings,
+		Present: func(u *identity.User) {
+			if d.publisher != nil {
+				d.publisher.Present(u)
+			}
+		}})
+}
+
+// loginDomain is how sign-ins ask the domain; nil while the machine is in none.
+func (d *Daemon) loginDomain() *login.Domain {
+	m := d.current()
+	if m == nil {
+		return nil
+	}
+	return &login.Domain{Realm: m.realm, FQDN: m.fqdn, Keytab: d.opt.KeytabFile, KDC: m.kdc, Refresh: m.mirror}
+}
+
+// loginSettings is [login] as package login has it.
+func (d *Daemon) loginSettings() login.Settings {
+	c := d.settings.now().Login
+	return login.Settings{Offline: c.Offline == "on", OfflineAge: c.OfflineAge, PasswordURL: c.PasswordURL}
+}

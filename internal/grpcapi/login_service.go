@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package grpcapi
+
+import (
+	"context"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/latchkey-nas/latchkey/internal/access"
+	"github.com/latchkey-nas/latchkey/internal/fault"
+	"github.com/latchkey-nas/latchkey/internal/identity"
+	"github.com/latchkey-nas/latchkey/internal/login"
+	"github.com/latchkey-nas/latchkey/internal/peer"
+	"github.com/latchkey-nas/latchkey/internal/resolve"
+	"github.com/latchkey-nas/latchkey/internal/secret"
+	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
+)
+
+// Login decides who may in; *login.Login does.
+type Login interface {
+	Authenticate(ctx context.Context, req login.Request, password secret.Bytes) (*login.Result, error)
+	Account(ctx context.Context, req login.Request) (*login.Result, error)
+	ChangePassword(ctx context.Context, req login.Request, old, new secret.Bytes) (texts []string, err error)
+	Policy(ctx context.Context) (access.Policy, error)
+	SetRules(ctx context.Context, caller, service string, effect access.Effect, who ...string) ([]access.Rule, error)
+}
+
+// errNoLogin is what a daemon without a store answers.
+var errNoLogin = fault.WithRemedy(fault.New(fault.Unreachable, "nobody can be signed in while the store cannot be opened"), "see `latchkey status`")
+
+type loginService struct {
+	latchkeyv1.UnimplementedLoginServiceServer
+	login Login // may be nil
+	door  peer.Name
+}
+
+// told is what this door's callers may know of an error. Those of admin.sock
+// are told the truth.
+func (s *loginService) told(err error) error {
+	if s.door == peer.Admin {
+		return err
+	}
+	return login.ForStranger(err)
+}
+
+func (s *loginService) request(ctx context.Context, name, service, host string) (login.Request, error) {
+	switch {
+	case s.login == nil:
+		return login.Request{}, errNoLogin
+	case name == "":
+		return login.Request{}, bad("name", "is empty")
+	case len(name) > identity.MaxNameLength:
+		return login.Request{}, bad("name", "is longer than %d bytes", identity.MaxNameLength)
+	case len(host) > 255:
+		return login.Request{}, bad("remote_host", "is longer than 255 bytes")
+	}
+	return login.Request{Name: name, Service: service, RemoteHost: host, Door: "grpc", Caller: callerOf(ctx)}, nil
+}
+
+func checkService(service string) error {
+	if err := access.CheckService(service, access.Allow); err != nil {
+		return bad("service", "%s", err.Error())
+	}
+	return nil
+}
+
+// callerOf says who calls, for the audit.
+func callerOf(ctx context.Context) string {
+	if c := callOf(ctx); c != nil {
+		return c.conn.Caller().String()
+	}
+	return "unknown"
+}
+
+func (s *loginService) Authenticate(ctx context.Context, req *latchkeyv1.AuthenticateRequest) (*latchkeyv1.AuthenticateResponse, error) {
+	password := secret.Own(req.GetPassword())
+	defer password.Wipe()
+	if err := checkService(req.GetService()); err != nil {
+		return nil, err
+	}
+	r, err := s.request(ctx, req.GetName(), req.GetService(), req.GetRemoteHost())
+	if err != nil {
+		return nil, err
+	}
+	in, err := s.login.Authenticate(ctx, r, password)
+	if err != nil {
+		return nil, s.told(err)
+	}
+	defer in.Wipe()
+	return &latchkeyv1.AuthenticateResponse{Session: toSession(in)}, nil
+}
+
+func (s *loginService) CheckAccess(ctx context.Context, req *latchkeyv1.CheckAccessRequest) (*latchkeyv1.CheckAccessResponse, error) {
+	if err := checkService(req.GetService()); err != nil {
+		return nil, err
+	}
+	r, err := s.request(ctx, req.GetName(), req.GetService(), req.GetRemoteHost())
+	if err != nil {
+		return nil, err
+	}
+	in, err := s.login.Account(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Wipe()
+	return &latchkeyv1.CheckAccessResponse{Session: toSession(in)}, nil
+}
+
+func (s *loginService) ChangePassword(ctx context.Context, req *latchkeyv1.ChangePasswordRequest) (*latchkeyv1.ChangePasswordResponse, error) {
+	old, replacement := secret.Own(req.GetOldPassword()), secret.Own(req.GetNewPassword())
+	defer old.Wipe()
+	defer replacement.Wipe()
+	r, err := s.request(ctx, req.GetName(), "", req.GetRemoteHost())
+	if err != nil {
+		return nil, err
+	}
+	texts, err := s.login.ChangePassword(ctx, r, old, replacement)
+	if err != nil {
+		return nil, s.told(err)
+	}
+	return &latchkeyv1.ChangePasswordResponse{Texts: texts}, nil
+}
+
+var hows = map[login.How]latchkeyv1.Session_How{
+	login.ByKerberos: latchkeyv1.Session_HOW_KERBEROS,
+	login.ByOffline:  latchkeyv1.Session_HOW_OFFLINE,
+	login.ByAccount:  latchkeyv1.Session_HOW_ACCOUNT,
+}
+
+func toSession(r *login.Result) *latchkeyv1.Session {
+	s := &latchkeyv1.Session{User: toUser(resolve.Entry{User: r.User}), How: hows[r.How], PasswordExpireTime: toTime(r.PasswordExpires),
+		Warnings: r.Warnings, AuditId: r.Session}
+	for _, g := range r.GIDs {
+		s.Gids = append(s.Gids, uint32(g))
+	}
+	for _, g := range r.Groups {
+		s.GroupSids = append(s.GroupSids, g.SID.String())
+	}
+	return s
+}
+
+// accessService is served on admin.sock only.
+type accessService struct {
+	latchkeyv1.UnimplementedAccessServiceServer
+	login Login
+}
+
+func (s *accessService) ListAccessRules(ctx context.Context, req *latchkeyv1.ListAccessRulesRequest) (*latchkeyv1.ListAccessRulesResponse, error) {
+	if s.login == nil {
+		return nil, errNoLogin
+	}
+	p, err := s.login.Policy(ctx)
+	if err != nil {
+		return nil, err
+	}
+	resp := &latchkeyv1.ListAccessRulesResponse{}
+	for _, r := range p.Rules() {
+		if want := access.Fold(req.GetService()); want == "" || want == r.Service {
+			resp.Rules = append(resp.Rules, toRule(r))
+		}
+	}
+	return resp, nil
+}
+
+func (s *accessService) SetAccessRules(ctx context.Context, req *latchkeyv1.SetAccessRulesRequest) (*latchkeyv1.SetAccessRulesResponse, error) {
+	if s.login == nil {
+		return nil, errNoLogin
+	}
+	if err := checkCount("who", len(req.GetWho())); err != nil {
+		return nil, err
+	}
+	effects := map[latchkeyv1.AccessRule_Effect]access.Effect{latchkeyv1.AccessRule_EFFECT_UNSPECIFIED: 0,
+		latchkeyv1.AccessRule_EFFECT_ALLOW: access.Allow, latchkeyv1.AccessRule_EFFECT_DENY: access.Deny}
+	effect, ok := effects[req.GetEffect()]
+	if !ok {
+		return nil, bad("effect", "is not known")
+	}
+	made, err := s.login.SetRules(ctx, callerOf(ctx), req.GetService(), effect, req.GetWho()...)
+	if err != nil {
+		return nil, err
+	}
+	resp := &latchkeyv1.SetAccessRulesResponse{}
+	for _, r := range made {
+		resp.Rules = append(resp.Rules, toRule(r))
+	}
+	return resp, nil
+}
+
+func toRule(r access.Rule) *latchkeyv1.AccessRule {
+	rule := &latchkeyv1.AccessRule{Service: r.Service, Effect: latchkeyv1.AccessRule_Effect(r.Effect), Who: r.Who(), CreateTime: timestamppb.New(r.Made)}
+	if r.Row != 0 {
+		rule.Resource = resource(r.Kind, r.Row)
+	}
+	return rule
+}
