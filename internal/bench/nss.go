@@ -21,6 +21,7 @@ type contestant struct {
 	*lab.Box
 	name, module string
 	daemons      []string // process names
+	calls        int      // of a pass: what a daemon answers takes longer than what a file does
 	boot         func(context.Context) error
 }
 
@@ -65,10 +66,10 @@ func benchNSS(ctx context.Context, s *stage, r *report) error {
 	}{
 		{"module, getpwnam of 2,000 people", []string{"--module", "", "passwd-name", "@" + keys}},
 		{"module, initgroups of a user in 208 groups", []string{"--module", "", "initgroups", "user00000"}},
-		{"module, unknown name", []string{"--calls", "2000", "--module", "", "--absent", "passwd-name", "@" + strange}},
+		{"module, unknown name", []string{"--module", "", "--absent", "passwd-name", "@" + strange}},
 		{"glibc, getpwnam of 2,000 people", []string{"passwd-name", "@" + keys}},
-		{"glibc, unknown name", []string{"--calls", "2000", "--absent", "passwd-name", "@" + strange}},
-		{"glibc, group of 5,000 members", []string{"--calls", "100", "group-name", "everyone-big"}},
+		{"glibc, unknown name", []string{"--absent", "passwd-name", "@" + strange}},
+		{"glibc, group of 5,000 members", []string{"group-name", "everyone-big"}},
 	}
 	for _, where := range []struct{ title, client, daemon string }{
 		{"Names, warm, caller and daemon on one core", "0", "0"},
@@ -105,7 +106,7 @@ func (s *stage) contestants(ctx context.Context) ([]*contestant, error) {
 		return nil, err
 	}
 	n := s.nas
-	all := []*contestant{{Box: n.Box, name: "latchkey", module: nas.Module, daemons: []string{"latchkeyd"},
+	all := []*contestant{{Box: n.Box, name: "latchkey", module: nas.Module, daemons: []string{"latchkeyd"}, calls: 20000,
 		boot: func(ctx context.Context) error {
 			if err := n.Reboot(ctx); err != nil {
 				return err
@@ -116,9 +117,10 @@ func (s *stage) contestants(ctx context.Context) ([]*contestant, error) {
 		box   string
 		setup func(context.Context, *lab.Box, *lab.Domain, bool) (*peers.Peer, error)
 		names []string
+		calls int
 	}{
-		{"sssd", peers.SSSD, []string{"sssd", "sssd_be", "sssd_nss", "sssd_pam", "sssd_pac"}},
-		{"winbind", peers.Winbind, []string{"winbindd"}},
+		{"sssd", peers.SSSD, []string{"sssd", "sssd_be", "sssd_nss", "sssd_pam", "sssd_pac"}, 5000},
+		{"winbind", peers.Winbind, []string{"winbindd"}, 200},
 	} {
 		box, err := s.lab.Box(ctx, p.box, lab.BoxOptions{UseDNS: true, Krb5Conf: true})
 		if err != nil {
@@ -128,7 +130,7 @@ func (s *stage) contestants(ctx context.Context) ([]*contestant, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, &contestant{Box: box, name: peer.Name, module: peer.Module(), daemons: p.names, boot: peer.Boot})
+		all = append(all, &contestant{Box: box, name: peer.Name, module: peer.Module(), daemons: p.names, calls: p.calls, boot: peer.Boot})
 	}
 	return all, nil
 }
@@ -188,6 +190,9 @@ func (c *contestant) probe(ctx context.Context, core string, args ...string) (an
 	line := []string{probe}
 	if core != "" {
 		line = []string{"taskset", "-c", core, probe}
+	}
+	if args[0] != "--threads" && args[0] != "--processes" {
+		line = append(line, "--calls", strconv.Itoa(c.calls))
 	}
 	for _, a := range args {
 		if a == "" {
