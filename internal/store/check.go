@@ -133,7 +133,13 @@ func (v *View) checkSome() error {
 		return nil
 	}
 	step := max(1, uint64(rowOf(last))/sample)
+	var seen identity.RowID
 	for k, data := c.First(); k != nil; k, data = c.Seek(u64(num(k) + step)) {
+		// In a damaged file a seek may lead backwards, and that for ever.
+		if rowOf(k) <= seen {
+			return damagedFault(fmt.Errorf("%s: keys out of order", bucketRows))
+		}
+		seen = rowOf(k)
 		r, err := readRecord(rowOf(k), data)
 		if err != nil {
 			return damagedFault(fmt.Errorf("row %d: %w", rowOf(k), err))

@@ -4,10 +4,12 @@ package store
 
 import (
 	"context"
+	"log/slog"
 	"testing"
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/identity"
 )
 
@@ -147,5 +149,27 @@ func TestUncleanStopIsMarked(t *testing.T) {
 	}
 	if err := s.Close(); err != nil || marked() {
 		t.Errorf("still marked, %v", err)
+	}
+}
+
+// TestFastCheckEndsWhateverTheKeysAre: the check walks by seeking, and keys that
+// are none must not lead it in a circle.
+func TestFastCheckEndsWhateverTheKeysAre(t *testing.T) {
+	for _, key := range [][]byte{{0}, {0xff}, []byte("longer than a row id"), rowKey(0)} {
+		path := written(t)
+		spoil(t, path, func(tx *bolt.Tx) error {
+			return tx.Bucket(bucketRows).Put(key, appendRecord(nil, user(900, "x")))
+		})
+		for _, full := range []bool{false, true} {
+			s, err := Open(context.Background(), path, Options{FullCheck: full, Log: slog.New(slog.DiscardHandler)})
+			if err == nil {
+				_ = s.Close()
+				t.Errorf("full %v: a file with the row key %x was opened", full, key)
+				continue
+			}
+			if !fault.Is(err, fault.Internal) || fault.Remedy(err) == "" {
+				t.Errorf("full %v: row key %x: %v", full, key, err)
+			}
+		}
 	}
 }

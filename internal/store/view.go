@@ -160,9 +160,13 @@ func (v *View) eachRow(kind identity.Kind, fn func(*Row) error) error {
 		if kind != 0 && (len(data) < 2 || data[1] != byte(kind)) { // the first field is the kind
 			continue
 		}
-		r, err := readRecord(rowOf(k), data)
+		id := rowOf(k)
+		r, err := readRecord(id, data)
+		if err == nil && id == 0 {
+			err = errRecord
+		}
 		if err != nil {
-			return damagedFault(fmt.Errorf("row %d: %w", rowOf(k), err))
+			return damagedFault(fmt.Errorf("row %d: %w", id, err))
 		}
 		if err := fn(r); err != nil {
 			return err
