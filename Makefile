@@ -31,7 +31,7 @@ GOSUM = $(GOPATHED) build/tools/gotestsum --format pkgname-and-test-fails --form
 
 # The host gets compilers and debootstrap, nothing else; everything that runs
 # (Samba, sshd, the peers) lives in the lab's own base.
-COMPILERS := gcc libc6-dev
+COMPILERS := gcc libc6-dev libpam0g-dev
 CHECKERS := valgrind
 LABHOST := debootstrap
 need = @internal/tools/need.sh $(1)
@@ -47,7 +47,10 @@ daemon: | build/ ## latchkeyd and latchkey
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(GO_LDFLAGS)' -o build/ ./cmd/latchkeyd ./cmd/latchkey
 
 include nss/build.mk
-modules: compilers $(NSS_OUT) ## the C modules
+include pam/build.mk
+modules: compilers $(NSS_OUT) $(PAM_OUT) ## the C modules
+# Their headers are Debian packages, which have to be there first.
+$(NSS_OUT) $(PAM_OUT): | compilers
 
 docs-gen: | build/ ## man pages and the example config, from the program's own tables
 	rm -rf build/man
@@ -81,7 +84,7 @@ generate: tools ## Go from proto/, the C header from the snapshot layout, man pa
 
 ## --- checks ---
 
-lint: tools ## formatting, vet, staticcheck, API lint and breaking changes, generated code current
+lint: tools compilers ## formatting, vet, staticcheck, API lint and breaking changes, generated code current
 	@bad=$$(git ls-files '*.go' | grep -v '\.pb\.go$$' | xargs $(dir $(GO))gofmt -l); \
 	  if [ -n "$$bad" ]; then echo "gofmt would change:" $$bad; exit 1; fi
 	$(GO) vet ./...
@@ -111,7 +114,7 @@ checkers: compilers
 # One package after the other: the machine's cores are the lab's. What is under
 # test is what `make install` installs, in build/root.
 lab-test: build/tools/gotestsum root base ## stories against a real Samba AD, sshd and glibc
-	$(GOSUM) -tags lab -p 1 -count=1 -timeout 40m -run '$(TEST)' $$(grep -rl --include='*_lab_test.go' '^//go:build lab' internal nss cmd | xargs -n1 dirname | sort -u | sed 's,^,./,')
+	$(GOSUM) -tags lab -p 1 -count=1 -timeout 40m -run '$(TEST)' $$(grep -rl --include='*_lab_test.go' '^//go:build lab' internal nss pam cmd | xargs -n1 dirname | sort -u | sed 's,^,./,')
 
 nightly: build/tools/gotestsum root base ## the long forms: fuzzing, soak, 100,000 users, Debian 13 (hours)
 	export LATCHKEY_NIGHTLY=1 LATCHKEY_KILLS=200 LATCHKEY_HISTORIES=2000; $(GOSUM) -tags lab -p 1 -count=1 -timeout 0 -run '$(TEST)' ./...

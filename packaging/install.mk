@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # What goes where on Debian. Included by the Makefile at the top, from where the
-# paths count. DESTDIR and PREFIX as usual; /etc, /lib/systemd and the multiarch
-# directory of the C library do not follow PREFIX, since their readers look
-# nowhere else.
+# paths count. DESTDIR and PREFIX as usual; /etc, /lib/systemd, the multiarch
+# directory of the C library and of PAM, and PAM's profiles do not follow PREFIX,
+# since their readers look nowhere else.
 
 MULTIARCH = $(shell $(CC) -print-multiarch)
 NSSDIR = $(DESTDIR)/usr/lib/$(MULTIARCH)
@@ -15,6 +15,8 @@ install: build ## into DESTDIR and PREFIX; makes the system accounts when DESTDI
 	$(INSTALL_BIN) build/latchkeyd $(DESTDIR)$(PREFIX)/sbin/latchkeyd
 	$(INSTALL_BIN) build/latchkey $(DESTDIR)$(PREFIX)/bin/latchkey
 	$(INSTALL_FILE) build/libnss_latchkey.so.2 $(NSSDIR)/libnss_latchkey.so.2
+	$(INSTALL_FILE) build/pam_latchkey.so $(NSSDIR)/security/pam_latchkey.so
+	$(INSTALL_FILE) packaging/pam/latchkey $(DESTDIR)/usr/share/pam-configs/latchkey
 	for unit in packaging/systemd/*; do $(INSTALL_FILE) $$unit $(UNITDIR)/$$(basename $$unit); done
 	$(INSTALL_FILE) packaging/sysusers.conf $(DESTDIR)/usr/lib/sysusers.d/latchkey.conf
 	$(INSTALL_FILE) packaging/tmpfiles.conf $(DESTDIR)/usr/lib/tmpfiles.d/latchkey.conf
