@@ -64,6 +64,10 @@ func (a *app) accessList(ctx context.Context, service string) error {
 		}
 		return a.printJSON(object{{"rules", list}})
 	}
+	if len(resp.GetRules()) == 0 && service != "" {
+		fmt.Fprintf(a.out, "There is no rule for %s.\n", tame(service))
+		return nil
+	}
 	if len(resp.GetRules()) == 0 {
 		fmt.Fprintln(a.out, "There is no rule: smb and web are open to every domain user, every other service to nobody.")
 		return nil

@@ -30,6 +30,8 @@ func ago(d time.Duration) *timestamppb.Timestamp { return timestamppb.New(noon.A
 type fake struct {
 	latchkeyv1.UnimplementedIdentityServiceServer
 	latchkeyv1.UnimplementedAdminServiceServer
+	latchkeyv1.UnimplementedLoginServiceServer
+	latchkeyv1.UnimplementedAccessServiceServer
 
 	mu     sync.Mutex
 	called map[string]bool
@@ -49,6 +51,8 @@ func serve(t *testing.T) (*fake, string) {
 	server := grpc.NewServer(grpc.UnaryInterceptor(f.note), grpc.StreamInterceptor(f.noteStream))
 	latchkeyv1.RegisterIdentityServiceServer(server, f)
 	latchkeyv1.RegisterAdminServiceServer(server, f)
+	latchkeyv1.RegisterLoginServiceServer(server, f)
+	latchkeyv1.RegisterAccessServiceServer(server, f)
 	for _, name := range []string{"api.sock", "admin.sock"} {
 		ln, err := net.Listen("unix", dir+"/"+name)
 		if err != nil {

@@ -128,6 +128,18 @@ func TestGolden(t *testing.T) {
 			{"config", "show", "log.level", "--json"}, {"config", "show", "log.levle"}, {"config", "set", "log.level", "debug"},
 			{"config", "set", "idmap.base", "5000"}, {"config", "set", "idmap.baes", "5000"}, {"config", "set", "idmap.method", "sssd", "--json"},
 		}},
+		{name: "login", setup: func(b *bench) { b.in = strings.NewReader("secret Passw0rd!\n") }, lines: [][]string{
+			{"login", "alice", "--password-stdin"}}},
+		{name: "login_json", setup: func(b *bench) { b.in = strings.NewReader("secret Passw0rd!\n") }, lines: [][]string{
+			{"login", "alice", "--password-stdin", "--json"}}},
+		{name: "login_wrong", setup: func(b *bench) { b.in = strings.NewReader("wrong\n") }, lines: [][]string{{"login", "alice", "--password-stdin"}}},
+		{name: "login_unknown", setup: func(b *bench) { b.in = strings.NewReader("x\n") }, lines: [][]string{{"login", "nobody", "--password-stdin"}, {"login"}}},
+		{name: "login_denied", setup: func(b *bench) { b.in = strings.NewReader("secret Passw0rd!\n") }, lines: [][]string{
+			{"login", "alice", "--service", "sudo", "--password-stdin"}}},
+		{name: "access", lines: [][]string{
+			{"access", "list"}, {"access", "list", "none"}, {"access", "list", "--json"}, {"access", "allow", "sshd", "*"}, {"access", "deny", "sshd", "bob", "%temps", "--json"},
+			{"access", "remove", "sshd", "bob"}, {"access", "allow", "sshd", "nobody"}, {"access", "allow", "sshd"},
+		}},
 		{name: "doctor", lines: [][]string{{"doctor"}, {"doctor", "--json"}}},
 		{name: "doctor_ill", setup: func(b *bench) {
 			b.nsswitch, b.configFile = "testdata/nsswitch.without", "testdata/bad.toml"

@@ -30,7 +30,7 @@ type Recorder struct {
 	done   chan struct{}
 }
 
-// Open returns a recorder that appends to the file at path, mode 0640. A file
+// Open returns a recorder that appends to the file at path, mode 0600. A file
 // that cannot be opened is told to log and tried again with every event, which
 // then goes to log as well.
 func Open(path string, log *slog.Logger) *Recorder {
@@ -118,5 +118,5 @@ func (r *Recorder) current(file *os.File) (*os.File, error) {
 			return nil, err
 		}
 	}
-	return os.OpenFile(r.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
+	return os.OpenFile(r.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 }

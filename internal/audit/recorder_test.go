@@ -61,8 +61,8 @@ func TestEveryEventIsOneLine(t *testing.T) {
 		}
 	}
 	info, err := os.Stat(path)
-	if err != nil || info.Mode().Perm()&0o007 != 0 {
-		t.Errorf("mode %v, %v: want nothing for others", info.Mode(), err)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v: want 0600", info.Mode(), err)
 	}
 }
 

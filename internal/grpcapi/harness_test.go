@@ -65,6 +65,7 @@ type box struct {
 	dir     string
 	memory  *memorytest.Memory
 	work    *work
+	signer  *signer
 	server  *grpcapi.Server
 	log     *logBuffer
 	clients atomic.Int64
@@ -125,13 +126,14 @@ func openOver(t testing.TB, limits peer.Limits, m *memorytest.Memory, d grpcapi.
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &box{t: t, dir: dir, memory: m, work: &work{}, log: &logBuffer{}}
+	b := &box{t: t, dir: dir, memory: m, work: &work{}, signer: &signer{}, log: &logBuffer{}}
 	b.server = grpcapi.New(grpcapi.Config{
 		Log:       slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Policy:    peer.NewPolicy(peer.Members{AdminGroups: []identity.GID{adminGroup}}),
 		Limits:    limits,
 		Directory: d,
 		Admin:     grpcapi.Admin{Joiner: b.work, Leaver: b.work, Syncer: b.work, Statuser: b.work, Configurer: b.work},
+		Login:     b.signer,
 		Identify:  whoByAddress,
 	})
 	var served sync.WaitGroup

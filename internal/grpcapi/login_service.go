@@ -167,6 +167,9 @@ func (s *accessService) SetAccessRules(ctx context.Context, req *latchkeyv1.SetA
 	if s.login == nil {
 		return nil, errNoLogin
 	}
+	if len(req.GetWho()) == 0 {
+		return nil, bad("who", "names nobody")
+	}
 	if err := checkCount("who", len(req.GetWho())); err != nil {
 		return nil, err
 	}
