@@ -3,6 +3,7 @@
 package daemon
 
 import (
+	"context"
 	"path/filepath"
 
 	"github.com/latchkey-nas/latchkey/internal/audit"
@@ -19,6 +20,12 @@ func (d *Daemon) openLogin() {
 	}
 	d.audit = audit.Open(file, d.log)
 	d.login = login.New(login.Config{Store: d.store, Audit: d.audit, Log: d.log, Domain: d.loginDomain, Settings: d.loginSettings,
+		Shown: func(ctx context.Context) error {
+			if d.publisher == nil {
+				return nil
+			}
+			return d.publisher.Shown(ctx)
+		},
 		Present: func(u *identity.User) {
 			if d.publisher != nil {
 				d.publisher.Present(u)

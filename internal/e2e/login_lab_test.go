@@ -68,6 +68,10 @@ func TestSignInByPassword(t *testing.T) {
 	}
 	right := lab.UserPassword
 
+	if err := s.nas.UseNSS(s.ctx); err != nil {
+		t.Fatal(err)
+	}
+
 	// A shell is closed, the web is open.
 	if _, told := s.login(4, "user00001", right(1)); !strings.Contains(told, "closed to every domain user") || !strings.Contains(told, "latchkey access allow sshd") {
 		t.Errorf("before any rule: %s", told)
@@ -82,7 +86,7 @@ func TestSignInByPassword(t *testing.T) {
 	if want.Session.How != "kerberos" || want.Session.User.Username != "user00001" || want.Session.User.UID == 0 || len(want.Session.GIDs) < 2 {
 		t.Errorf("signed in as %+v", want)
 	}
-	if out := strings.TrimSpace(s.sh("id -G user00001 2>/dev/null || true")); out != "" && len(strings.Fields(out)) != len(want.Session.GIDs) {
+	if out := s.sh("id -G user00001"); len(strings.Fields(out)) != len(want.Session.GIDs) {
 		t.Errorf("id -G says %s, the sign-in %v", out, want.Session.GIDs)
 	}
 	for _, name := range []string{"USER00001", s.domain.NetBIOS + `\user00001`, "user00001@contoso.test", "User00001@" + s.domain.DNS} {
@@ -144,8 +148,14 @@ func TestSignInByPassword(t *testing.T) {
 	s.cli(0, "access", "allow", "sudo", "%group0007")
 	s.try(s.domain.AddMembers(s.ctx, "group0007", "user00004"))
 	s.login(0, "user00004", right(4), "--service", "sudo")
+	if names := s.sh("id -Gn user00004"); !strings.Contains(names, "group0007") {
+		t.Errorf("after the sign-in the new group is not seen: %s", names)
+	}
 	s.try(s.domain.RemoveMembers(s.ctx, "group0007", "user00004"))
 	s.login(4, "user00004", right(4), "--service", "sudo")
+	if names := s.sh("id -Gn user00004"); strings.Contains(names, "group0007") {
+		t.Errorf("after the sign-in the revoked group is still seen: %s", names)
+	}
 	s.try(s.domain.Disable(s.ctx, "user00004", true))
 	if _, told := s.login(4, "user00004", right(4)); !strings.Contains(told, "enable the account") {
 		t.Errorf("a disabled account: %s", told)

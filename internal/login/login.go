@@ -110,6 +110,9 @@ type Config struct {
 	Domain func() *Domain
 	// Settings returns the configuration in use.
 	Settings func() Settings
+	// Shown waits until the machine's names say what the store says now; nil: it
+	// is not waited for.
+	Shown func(context.Context) error
 	// Present fills in gecos, home and shell.
 	Present func(*identity.User)
 	Now     func() time.Time
@@ -149,6 +152,7 @@ func (l *Login) Close() { l.later.Wait() }
 const (
 	kdcTime     = 2 * time.Second // until it counts as silent, and the verifier decides
 	refreshTime = 2 * time.Second
+	shownTime   = time.Second      // for the names of the machine to follow a changed row
 	skipRefresh = 10 * time.Second // after the directory was silent
 )
 

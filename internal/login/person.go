@@ -104,7 +104,16 @@ func (l *Login) refresh(ctx context.Context, d *Domain, key identity.Key) (store
 // row counts. Gone from the directory is fault.Disabled: the row is still here.
 func (l *Login) renew(ctx context.Context, d *Domain, p *person) (*person, error) {
 	if l.mayAsk() {
+		before := l.c.Store.Position()
 		_, err := l.refresh(ctx, d, identity.Key{Kind: identity.ByObjectGUID, GUID: p.user.ObjectGUID})
+		if l.c.Shown != nil && l.c.Store.Position() != before {
+			// Whoever is let in is to have today's groups, by initgroups as well.
+			wait, cancel := context.WithTimeout(ctx, shownTime)
+			if late := l.c.Shown(wait); late != nil {
+				l.c.Log.Warn("somebody's names and groups have changed and are not published yet", "row", p.user.Row, "error", late)
+			}
+			cancel()
+		}
 		switch {
 		case fault.Is(err, fault.NotFound):
 			return nil, fault.Wrap(fault.Disabled, "the directory has this account no longer", err)

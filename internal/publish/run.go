@@ -12,6 +12,7 @@ import (
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/snapshot"
+	"github.com/latchkey-nas/latchkey/internal/store"
 )
 
 const (
@@ -34,6 +35,9 @@ type Options struct {
 	Rows func(context.Context, func(Rows) error) error
 	// Changed is told when rows may have changed: store.Subscribe.
 	Changed <-chan struct{}
+	// Position returns where the store's log of changes ends; for Shown. Nil:
+	// Shown never waits.
+	Position func() store.Position
 	// Send hands a sealed memfd to root's half and returns what it says. It does
 	// not keep the file.
 	Send func(context.Context, *os.File) error
@@ -70,6 +74,8 @@ type Publisher struct {
 	state  State
 	digest [32]byte // of what root's half has
 	have   bool
+	shown  store.Position // what the machine sees holds every change up to here
+	moved  chan struct{}  // closed when shown changes
 }
 
 // New returns a publisher that waits for Settle.
@@ -77,7 +83,7 @@ func New(o Options) *Publisher {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	return &Publisher{opt: o, log: o.Log, settled: make(chan struct{}, 1)}
+	return &Publisher{opt: o, log: o.Log, settled: make(chan struct{}, 1), moved: make(chan struct{})}
 }
 
 // Settle says by what to publish from now on; nil publishes nothing any more,
@@ -112,6 +118,37 @@ func (p *Publisher) State() State {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.state
+}
+
+// Shown waits until every change that is in the store now can be seen by the
+// machine, or ctx ends: fault.Unreachable.
+func (p *Publisher) Shown(ctx context.Context) error {
+	if p.opt.Position == nil {
+		return nil
+	}
+	want := p.opt.Position()
+	for {
+		p.mu.Lock()
+		shown, moved := p.shown, p.moved
+		p.mu.Unlock()
+		if shown.Epoch == want.Epoch && shown.Seq >= want.Seq {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return fault.Wrap(fault.Unreachable, "wait for the names to be published", ctx.Err())
+		}
+	}
+}
+
+// show notes that the machine sees every change up to at. The caller holds mu.
+func (p *Publisher) show(at store.Position) {
+	if p.shown != at {
+		p.shown = at
+		close(p.moved)
+		p.moved = make(chan struct{})
+	}
 }
 
 // Run publishes until ctx ends and returns its error.
@@ -168,6 +205,10 @@ func (p *Publisher) publish(ctx context.Context, forced bool) error {
 		look   *Look
 		report *Report
 	)
+	var at store.Position
+	if p.opt.Position != nil {
+		at = p.opt.Position() // before the rows are read: they are at least as new
+	}
 	started := time.Now()
 	err := p.opt.Rows(ctx, func(rows Rows) (err error) {
 		if !rows.Complete() {
@@ -191,6 +232,9 @@ func (p *Publisher) publish(ctx context.Context, forced bool) error {
 		p.look = look
 	}
 	same := p.have && p.digest == digest
+	if same {
+		p.show(at)
+	}
 	p.mu.Unlock()
 	for _, refused := range report.Refused {
 		p.log.Error("a row cannot be published", "error", refused)
@@ -206,6 +250,7 @@ func (p *Publisher) publish(ctx context.Context, forced bool) error {
 	defer p.mu.Unlock()
 	if p.input == input {
 		p.digest, p.have = digest, true
+		p.show(at)
 	}
 	p.state.Generation, p.state.When, p.state.Bytes = generation, time.Now(), im.Size()
 	if !same {

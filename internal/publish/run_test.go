@@ -12,6 +12,7 @@ import (
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/snapshot"
+	"github.com/latchkey-nas/latchkey/internal/store"
 )
 
 // bench runs a publisher whose rows and whose receiver the test holds.
@@ -23,7 +24,9 @@ type bench struct {
 	answer  chan error
 }
 
-func start(t *testing.T) *bench {
+func start(t *testing.T) *bench { return startAt(t, nil) }
+
+func startAt(t *testing.T, position func() store.Position) *bench {
 	t.Helper()
 	b := &bench{rows: make(chan Rows, 1), changed: make(chan struct{}, 1), sent: make(chan *snapshot.Reader), answer: make(chan error, 1)}
 	b.Publisher = New(Options{
@@ -32,7 +35,8 @@ func start(t *testing.T) *bench {
 			b.rows <- rows
 			return fn(rows)
 		},
-		Changed: b.changed,
+		Changed:  b.changed,
+		Position: position,
 		Send: func(_ context.Context, f *os.File) error {
 			data, err := io.ReadAll(f)
 			if err != nil {
