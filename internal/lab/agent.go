@@ -93,8 +93,11 @@ func (a *agent) handle(conn *net.UnixConn) {
 	case "open":
 		var file *os.File
 		if file, err = os.OpenFile(req.Path, req.Flags, os.FileMode(req.Perm)); err == nil {
+			// A child that is just being started would keep the file open.
+			a.mu.Lock()
 			sendMessage(conn, reply{}, file)
 			file.Close()
+			a.mu.Unlock()
 		}
 	case "processes":
 		sendMessage(conn, reply{Processes: listProcesses()})

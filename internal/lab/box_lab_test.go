@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -109,6 +110,40 @@ func TestBoxesAreApart(t *testing.T) {
 	}
 	if _, err := net.Dial("tcp", "127.0.0.1:4711"); err == nil {
 		t.Error("the port of a box is open on the host")
+	}
+}
+
+// TestDialStaysOutside shows that speaking into a machine's network leaves none
+// of this process's threads there.
+func TestDialStaysOutside(t *testing.T) {
+	box := bare(t, BoxOptions{})
+	networks := func() map[string]bool {
+		t.Helper()
+		threads, err := filepath.Glob("/proc/self/task/*/ns/net")
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := map[string]bool{}
+		for _, thread := range threads {
+			if network, err := os.Readlink(thread); err == nil {
+				all[network] = true
+			}
+		}
+		return all
+	}
+	before := networks()
+	var dials sync.WaitGroup
+	for range 50 {
+		dials.Go(func() {
+			if conn, err := box.Dial(t.Context(), "tcp", GatewayIP+":9"); err == nil {
+				conn.Close()
+				t.Error("something listens on the switch")
+			}
+		})
+	}
+	dials.Wait()
+	if after := networks(); len(before) != 1 || len(after) != 1 {
+		t.Errorf("networks of the threads: %v before and %v after, want one and the same", before, after)
 	}
 }
 

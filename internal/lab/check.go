@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -74,20 +73,16 @@ func combined(name string, args ...string) error {
 
 // tryNetwork makes a bridge and a cable where nobody sees them.
 func tryNetwork() error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with its namespace
+	return onOwnThread(func() error {
 		ns, err := netns.New()
 		if err != nil {
-			done <- err
-			return
+			return err
 		}
 		defer ns.Close()
-		done <- errors.Join(
+		return errors.Join(
 			netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "try0"}}),
 			netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "try1"}, PeerName: "try2"}))
-	}()
-	return <-done
+	})
 }
 
 func checkDisk() error {

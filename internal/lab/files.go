@@ -4,7 +4,10 @@ package lab
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
+	"net"
 	"os"
 	"path"
 )
@@ -16,7 +19,14 @@ func (m *Machine) Open(ctx context.Context, name string, flags int, perm os.File
 	if err != nil {
 		return nil, err
 	}
-	conn.Close()
+	defer conn.Close()
+	// The init's own descriptor is closed when the connection is: a program
+	// that is written now can be run afterwards.
+	var nothing reply
+	if _, err := receiveMessage(conn, &nothing); !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.EOF) {
+		closeAll(passed)
+		return nil, fmt.Errorf("opening %s on %s: %w", name, m.info.Name, err)
+	}
 	return passed[0], nil
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // Every lab has the same addresses: its network ends at its own switch, so
@@ -75,6 +76,13 @@ func plugIn(switchPID int, m *machineInfo) error {
 		LinkAttrs:     netlink.LinkAttrs{Name: m.Port, MasterIndex: master.Attrs().Index},
 		PeerName:      "eth0",
 		PeerNamespace: netlink.NsFd(int(machineNS)),
+	}
+	// The cable of a machine that had this address goes some time after the
+	// machine: the kernel takes network namespaces down in its own time.
+	if old, err := there.LinkByName(m.Port); err == nil {
+		if err := there.LinkDel(old); err != nil && !errors.Is(err, unix.ENODEV) {
+			return fmt.Errorf("unplugging what was at %s: %w", m.IP, err)
+		}
 	}
 	if err := there.LinkAdd(cable); err != nil {
 		return fmt.Errorf("plugging in %s: %w", m.Name, err)
@@ -161,21 +169,44 @@ func (m *Machine) inNetwork(address string, do func() error) error {
 	if host != "" && net.ParseIP(host) == nil {
 		return fmt.Errorf("%q is not an IP address", host)
 	}
-	done := make(chan error)
-	go func() {
-		// The thread is not given back: it ends with the goroutine.
-		runtime.LockOSThread()
+	return onOwnThread(func() error {
 		ns, err := netns.GetFromPid(m.info.PID)
 		if err != nil {
-			done <- fmt.Errorf("network of %s: %w", m.info.Name, err)
-			return
+			return fmt.Errorf("network of %s: %w", m.info.Name, err)
 		}
 		defer ns.Close()
 		if err := netns.Set(ns); err != nil {
-			done <- errors.Join(fmt.Errorf("entering the network of %s", m.info.Name), err)
+			return fmt.Errorf("entering the network of %s: %w", m.info.Name, err)
+		}
+		return do()
+	})
+}
+
+// onOwnThread runs do on a thread that may change its network namespace, and
+// gives the thread back in the one it came from. It is never the first thread:
+// what /proc/self/net shows is that thread's network.
+func onOwnThread(do func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// While this goroutine sits here, another one runs elsewhere.
+			done <- onOwnThread(do)
+			runtime.UnlockOSThread()
 			return
 		}
-		done <- do()
+		home, err := netns.Get()
+		if err != nil {
+			done <- err
+			runtime.UnlockOSThread()
+			return
+		}
+		defer home.Close()
+		err = do()
+		if back := netns.Set(home); back == nil {
+			runtime.UnlockOSThread()
+		} // else the thread ends with the goroutine
+		done <- err
 	}()
 	return <-done
 }
