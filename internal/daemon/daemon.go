@@ -30,6 +30,7 @@ import (
 	"github.com/latchkey-nas/latchkey/internal/publish"
 	"github.com/latchkey-nas/latchkey/internal/release"
 	"github.com/latchkey-nas/latchkey/internal/resolve"
+	"github.com/latchkey-nas/latchkey/internal/shim"
 	"github.com/latchkey-nas/latchkey/internal/store"
 )
 
@@ -64,6 +65,7 @@ type Daemon struct {
 	settings *settings
 	policy   *peer.Policy
 	doors    *grpcapi.Server
+	shim     *shim.Server
 	resolver *resolve.Resolver
 
 	// Nil where the store could not be opened; then broken says why, and the
@@ -119,6 +121,7 @@ func New(ctx context.Context, opt Options) (*Daemon, error) {
 		doors.Login = d.login
 	}
 	d.doors = grpcapi.New(doors)
+	d.shim = d.openShim()
 	return d, nil
 }
 
@@ -157,6 +160,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 			all.Go(func() { fail(d.doors.Serve(ln)) })
 		}
 	}
+	for _, ln := range d.opt.Listeners[peer.ShimRoot] {
+		all.Go(func() { fail(d.shim.Serve(ln)) })
+	}
 	if err := d.opt.Monitor.Ready(); err != nil {
 		return err
 	}
@@ -184,6 +190,7 @@ func (d *Daemon) close(all *sync.WaitGroup) {
 	stopped := make(chan struct{})
 	go func() { defer close(stopped); d.halt() }()
 	d.doors.Stop(ctx)
+	d.shim.Stop(ctx)
 	<-stopped
 	all.Wait() // what hangs is the monitor's to end
 	if d.store != nil {

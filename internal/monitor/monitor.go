@@ -158,7 +158,7 @@ func openListeners(ids accountIDs) (peer.Listeners, error) {
 		return nil, err
 	}
 	for _, s := range peer.Standard(config.RunDir, ids.admin) {
-		if (s.Name != peer.API && s.Name != peer.Admin) || have.First(s.Name) != nil {
+		if (s.Name != peer.API && s.Name != peer.Admin && s.Name != peer.ShimRoot) || have.First(s.Name) != nil {
 			continue
 		}
 		ln, err := peer.Open(s)
