@@ -28,7 +28,7 @@ func cold(ctx context.Context, s *stage, all []*contestant, r *report) error {
 			if err != nil {
 				return err
 			}
-			if n := strings.Count(out, "("); n < 208 {
+			if n := strings.Count(out, "("); n < 200 {
 				return fmt.Errorf("%s: id shows %d groups: %.200s", c.name, n, out)
 			}
 			f = append(f, d)
