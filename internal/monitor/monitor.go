@@ -161,13 +161,28 @@ func openListeners(ids accountIDs) (peer.Listeners, error) {
 		if (s.Name != peer.API && s.Name != peer.Admin && s.Name != peer.ShimRoot) || have.First(s.Name) != nil {
 			continue
 		}
-		ln, err := peer.Open(s)
+		ln, err := openPatiently(s)
 		if err != nil {
 			return nil, errors.Join(err, have.Close())
 		}
 		have[s.Name] = append(have[s.Name], ln)
 	}
 	return have, nil
+}
+
+// dying is how long the worker of a monitor that was killed may take to end; it
+// holds the sockets as long.
+const dying = 3 * time.Second
+
+// openPatiently opens a socket. One that another process listens on is waited
+// for: a supervisor that starts us at once after a kill meets the old worker.
+func openPatiently(s peer.Socket) (*peer.Listener, error) {
+	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		ln, err := peer.Open(s)
+		if !fault.Is(err, fault.Conflict) || time.Since(began) > dying {
+			return ln, err
+		}
+	}
 }
 
 // Run starts the worker and watches it until SIGTERM, SIGINT or the end of ctx,
