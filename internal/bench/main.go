@@ -29,9 +29,9 @@ type chapter struct {
 
 var chapters = []chapter{
 	{"sync", "mirroring 5,000 users and 500 groups", benchSync},
+	{"memory", "memory and disk of the daemon, after the load", benchMemory},
 	{"grpc", "GetUser beside an empty unary call", benchGRPC},
 	{"nss", "names, beside SSSD and winbindd", benchNSS},
-	{"memory", "memory and disk of the daemon", benchMemory},
 }
 
 func main() {
