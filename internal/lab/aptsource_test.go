@@ -11,20 +11,20 @@ import (
 const (
 	oneLine = `# a comment
 deb cdrom:[Debian GNU/Linux 12.0.0 _Bookworm_ - Official amd64 NETINST]/ bookworm main
-deb http://deb.debian.org/debian bookworm main contrib # and another
-deb-src http://deb.debian.org/debian bookworm main
+deb http://deb.example.org/debian bookworm main contrib # and another
+deb-src http://deb.example.org/debian bookworm main
 deb [arch=amd64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] https://mirror.example/debian-security	bookworm-security   main
 deb [trusted=yes] http://repo.example/flat ./
 `
 	deb822 = `Types: deb deb-src
 # a comment between fields
-URIs: http://deb.debian.org/debian http://second.example/debian
+URIs: http://deb.example.org/debian http://second.example/debian
 Suites: bookworm bookworm-updates
 Components: main contrib
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 
 Types: deb-src
-URIs: http://deb.debian.org/debian
+URIs: http://deb.example.org/debian
 Suites: bookworm
 Components: main
 
@@ -53,7 +53,7 @@ func TestParseSourcesList(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []AptSource{
-		{URI: "http://deb.debian.org/debian", Suite: "bookworm", Components: []string{"main", "contrib"}},
+		{URI: "http://deb.example.org/debian", Suite: "bookworm", Components: []string{"main", "contrib"}},
 		{URI: "https://mirror.example/debian-security", Suite: "bookworm-security", Components: []string{"main"},
 			Options: []string{"arch=amd64"}, SignedBy: "/usr/share/keyrings/debian-archive-keyring.gpg"},
 		{URI: "http://repo.example/flat", Suite: "./", Components: []string{}, Options: []string{"trusted=yes"}},
@@ -87,7 +87,7 @@ func TestParseDeb822Sources(t *testing.T) {
 		names = append(names, source.URI+" "+source.Suite)
 	}
 	want := []string{
-		"http://deb.debian.org/debian bookworm", "http://deb.debian.org/debian bookworm-updates",
+		"http://deb.example.org/debian bookworm", "http://deb.example.org/debian bookworm-updates",
 		"http://second.example/debian bookworm", "http://second.example/debian bookworm-updates",
 		"https://other.example/apt nodistro",
 	}

@@ -207,6 +207,33 @@ func TestTwoNewObjectsWithOneOID(t *testing.T) {
 	}
 }
 
+// Somebody who had left comes back as two objects at once: nobody has the number
+// until one of them is gone, and then it is the old one.
+func TestTwoNewObjectsForSomebodyWhoHadLeft(t *testing.T) {
+	dc := newFakeDC()
+	dc.user("ana")
+	dc.user("bob")
+	b := newBox(t, dc)
+	b.sync(Request{})
+	was := b.user("ana")
+	dc.remove(was.ObjectGUID)
+	b.sweep()
+	b.sweep()
+	first, second := dc.user("ana3"), dc.user("ana4")
+	for _, g := range []identity.GUID{first, second} {
+		dc.change(g, func(o *directory.Object) { o.OID = oidOf("ana") })
+	}
+	b.sync(Request{})
+	if e, err := b.entry(identity.Key{Kind: identity.ByObjectGUID, GUID: first}); err != nil || e.User.UID != 0 || !e.User.State.Has(identity.Conflicted) {
+		t.Errorf("while there are two, the first is %+v, %v", e.User, err)
+	}
+	dc.remove(second)
+	b.sync(Request{Full: true, AcceptDeletions: true})
+	if e, err := b.entry(identity.Key{Kind: identity.ByObjectGUID, GUID: first}); err != nil || e.User.UID != was.UID || e.User.Row != was.Row || e.User.State != 0 {
+		t.Errorf("back as %+v, %v; was %+v", e.User, err, was)
+	}
+}
+
 func TestOIDIsBelievedOnlyUnderTheSyncedOU(t *testing.T) {
 	dc := newFakeDC()
 	ana := dc.user("ana")

@@ -151,8 +151,10 @@ func (p *plan) chooseByOID(i int, oid identity.GUID, same *store.Row) error {
 	}
 	owner := ownerOf(rows, o.kind())
 	disputed := len(p.oids[oid]) > 1
-	if owner != nil && !owner.Gone && !disputed {
-		disputed = p.exists(owner.Common().ObjectGUID, o.ObjectGUID)
+	for _, r := range rows {
+		if !disputed && !r.Gone && r.Kind() == o.kind() {
+			disputed = p.exists(r.Common().ObjectGUID, o.ObjectGUID)
+		}
 	}
 	if disputed {
 		p.setAside(i, oid, same)
@@ -188,14 +190,15 @@ func (p *plan) chooseByOID(i int, oid identity.GUID, same *store.Row) error {
 	return nil
 }
 
-// ownerOf returns the row that an oid belongs to, of the same class: rather a
-// live one than one that is gone, rather one with an id than one without.
+// ownerOf returns the row that an oid belongs to, of the same class: rather one
+// with an id, even in its grave, than one that was made without while two
+// objects had the oid; then rather a live one than one that is gone.
 func ownerOf(rows []*store.Row, kind identity.Kind) *store.Row {
 	rank := func(r *store.Row) (n int) {
-		if r.Gone {
+		if r.ID == 0 {
 			n += 2
 		}
-		if r.ID == 0 {
+		if r.Gone {
 			n++
 		}
 		return n
