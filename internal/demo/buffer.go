@@ -4,7 +4,12 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
 	"sync"
+	"time"
 )
 
 // A syncBuffer is written by a command that runs and read meanwhile.
@@ -23,4 +28,19 @@ func (s *syncBuffer) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String()
+}
+
+// waitFor waits until all of the words have been printed.
+func (s *syncBuffer) waitFor(ctx context.Context, words ...string) error {
+	for {
+		text := s.String()
+		if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(text, w) }) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%q did not come; what was printed:\n%s", words, text)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }

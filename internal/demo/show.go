@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strings"
 	"syscall"
 	"time"
 
@@ -90,7 +89,9 @@ func (s *show) watch() {
 		return
 	}
 	defer func() { _ = p.Kill(); _, _ = p.Wait() }()
-	time.Sleep(300 * time.Millisecond)
+	if s.err = seen.waitFor(ctx, "changes follow"); s.err != nil {
+		return
+	}
 	fmt.Fprintln(s.out, "(in the directory: grace.nakamura joins Projects Write, olivia.smith leaves the company)")
 	began := time.Now()
 	if err := s.domain.AddMembers(ctx, "Projects Write", "grace.nakamura"); err != nil {
@@ -101,13 +102,8 @@ func (s *show) watch() {
 		s.err = err
 		return
 	}
-	for !strings.Contains(seen.String(), "olivia.smith") || !strings.Contains(seen.String(), "grace.nakamura") {
-		select {
-		case <-ctx.Done():
-			s.err = fmt.Errorf("the change did not arrive; latchkey watch printed:\n%s", seen.String())
-			return
-		case <-time.After(50 * time.Millisecond):
-		}
+	if s.err = seen.waitFor(ctx, "olivia.smith", "grace.nakamura"); s.err != nil {
+		return
 	}
 	fmt.Fprint(s.out, seen.String())
 	fmt.Fprintf(s.out, "(seen %.1f s after the change)\n", time.Since(began).Seconds())
