@@ -90,6 +90,17 @@ func checkTemplatePath(s string) error {
 	return checkTemplate(s)
 }
 
+// checkSocketPath wants an absolute path that fits into an address of unix(7).
+func checkSocketPath(s string) error {
+	switch {
+	case !path.IsAbs(s) || path.Clean(s) != s:
+		return errors.New("is no plain absolute path")
+	case len(s) > 107:
+		return errors.New("is longer than 107 bytes")
+	}
+	return checkText(s)
+}
+
 // checkPattern wants a pattern that path.Match understands.
 func checkPattern(s string) error {
 	if err := checkText(s); err != nil {

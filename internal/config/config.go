@@ -71,6 +71,7 @@ type Config struct {
 	Names     Names
 	NSS       NSS
 	Login     Login
+	Samba     Samba
 	API       API
 	Log       Log
 	Limits    Limits
@@ -158,6 +159,15 @@ type Login struct {
 	PasswordURL string        // where people of Entra ID change their password
 }
 
+// Samba says how an unmodified smbd is served. Interface is the version of the
+// protocol on winbind's pipes; 0: the one of the smbd that is installed.
+type Samba struct {
+	Pipes          bool // whether the daemon opens winbind's pipes
+	Pipe           string
+	PrivilegedPipe string
+	Interface      int64
+}
+
 // API says who may call what on api.sock.
 type API struct {
 	Authenticators []string
@@ -197,6 +207,7 @@ func Default() Config {
 			Enumerate: true,
 		},
 		Login: Login{Offline: "on", OfflineAge: 14 * 24 * time.Hour, PasswordURL: "https://mysignins.microsoft.com/security-info/password/change"},
+		Samba: Samba{Pipe: "/run/samba/winbindd/pipe", PrivilegedPipe: "/var/lib/samba/winbindd_privileged/pipe"},
 		Log:   Log{Level: "info", Format: "text"},
 		Limits: Limits{
 			ConnectionsPerUID: int64(limits.ConnectionsPerUID),
