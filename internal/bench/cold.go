@@ -20,7 +20,7 @@ func cold(ctx context.Context, s *stage, all []*contestant, r *report) error {
 	var firsts, agains []time.Duration
 	for _, c := range all {
 		var f, w sample
-		for range 3 {
+		for range 7 {
 			if err := c.boot(ctx); err != nil {
 				return fmt.Errorf("%s: boot: %w", c.name, err)
 			}

@@ -32,6 +32,7 @@ var chapters = []chapter{
 	{"memory", "memory and disk of the daemon, after the load", benchMemory},
 	{"grpc", "GetUser beside an empty unary call", benchGRPC},
 	{"nss", "names, beside SSSD and winbindd", benchNSS},
+	{"enumerate", "listing everybody right after the start, beside SSSD and winbindd", benchEnumerate},
 }
 
 func main() {
@@ -49,7 +50,7 @@ func main() {
 	flag.Usage = func() {
 		fmt.Fprintln(os.Stderr, "usage: bench [flags]; chapters:")
 		for _, c := range chapters {
-			fmt.Fprintf(os.Stderr, "  %-8s %s\n", c.name, c.about)
+			fmt.Fprintf(os.Stderr, "  %-10s %s\n", c.name, c.about)
 		}
 		flag.PrintDefaults()
 	}

@@ -37,7 +37,7 @@ func benchNSS(ctx context.Context, s *stage, r *report) error {
 	if out, err := exec.CommandContext(ctx, "gcc", "-O2", "-Wall", "-o", "build/nssbench", "nss/bench/nssbench.c", "-ldl", "-lpthread").CombinedOutput(); err != nil {
 		return fmt.Errorf("compile nssbench: %w: %s", err, out)
 	}
-	all, err := s.contestants(ctx)
+	all, err := s.contestants(ctx, false)
 	if err != nil {
 		return err
 	}
@@ -100,8 +100,9 @@ func benchNSS(ctx context.Context, s *stage, r *report) error {
 	return cold(ctx, s, all, r)
 }
 
-// contestants are latchkey first, then the peers.
-func (s *stage) contestants(ctx context.Context) ([]*contestant, error) {
+// contestants are latchkey first, then the peers. enumerate makes the peers list
+// everybody, on boxes of their own.
+func (s *stage) contestants(ctx context.Context, enumerate bool) ([]*contestant, error) {
 	if err := s.nas.UseNSS(ctx); err != nil {
 		return nil, err
 	}
@@ -122,11 +123,14 @@ func (s *stage) contestants(ctx context.Context) ([]*contestant, error) {
 		{"sssd", peers.SSSD, []string{"sssd", "sssd_be", "sssd_nss", "sssd_pam", "sssd_pac"}, 5000},
 		{"winbind", peers.Winbind, []string{"winbindd"}, 200},
 	} {
+		if enumerate {
+			p.box += "-list"
+		}
 		box, err := s.lab.Box(ctx, p.box, lab.BoxOptions{UseDNS: true, Krb5Conf: true})
 		if err != nil {
 			return nil, err
 		}
-		peer, err := p.setup(ctx, box, s.domain, false)
+		peer, err := p.setup(ctx, box, s.domain, enumerate)
 		if err != nil {
 			return nil, err
 		}

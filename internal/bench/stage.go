@@ -19,6 +19,7 @@ import (
 type stage struct {
 	lab    *lab.Lab
 	domain *lab.Domain
+	people int
 	nas    *nas.NAS
 	api    *grpc.ClientConn
 	admin  *grpc.ClientConn
@@ -29,7 +30,7 @@ func newStage(ctx context.Context, p lab.Population) (*stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &stage{lab: l}
+	s := &stage{lab: l, people: p.Users}
 	if err := s.fill(ctx, p); err != nil {
 		s.close()
 		return nil, err
