@@ -130,8 +130,10 @@ base: labctl ## the Debian that the lab's machines are made of (once; minutes)
 	build/labctl base
 
 root: build ## the product as `make install` lays it out, in build/root
-	rm -rf build/root
-	$(MAKE) --no-print-directory install DESTDIR=$(CURDIR)/build/root PREFIX=/usr
+	rm -rf build/root.new build/root.old
+	$(MAKE) --no-print-directory install DESTDIR=$(CURDIR)/build/root.new PREFIX=/usr
+	[ ! -e build/root ] || mv build/root build/root.old
+	mv build/root.new build/root && rm -rf build/root.old
 
 demo: labctl root ## from a bare machine to a running domain with a joined NAS, and a tour
 	$(call need,$(LABHOST))
