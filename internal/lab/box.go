@@ -23,6 +23,7 @@ type BoxOptions struct {
 	Binds    []Bind            // parts of the host that the box sees
 	Files    map[string]string // files to write before anything runs
 	Suite    string            // another Debian release than the lab's
+	Layer    *LayerSpec        // programs on top of the base's
 }
 
 // A Box is a machine that could be a NAS.
@@ -39,14 +40,21 @@ func (l *Lab) Box(ctx context.Context, name string, options BoxOptions) (*Box, e
 	if host == "" {
 		host = name
 	}
-	baseDir := l.baseDir
+	baseDir, spec := l.baseDir, l.base
 	if options.Suite != "" && options.Suite != l.base.suite() {
-		spec := l.base
 		spec.Suite = options.Suite
 		var err error
 		if baseDir, err = Base(ctx, spec, l.progress); err != nil {
 			return nil, err
 		}
+	}
+	lower := []string{baseDir}
+	if options.Layer != nil {
+		layer, err := Layer(ctx, spec, *options.Layer, l.progress)
+		if err != nil {
+			return nil, err
+		}
+		lower = []string{layer, baseDir}
 	}
 	st, err := l.load()
 	if err != nil {
@@ -57,7 +65,7 @@ func (l *Lab) Box(ctx context.Context, name string, options BoxOptions) (*Box, e
 		return nil, err
 	}
 	conf := initConfig{
-		Lower: []string{baseDir}, Size: options.DiskSize, Disk: options.DiskDir, Binds: options.Binds,
+		Lower: lower, Size: options.DiskSize, Disk: options.DiskDir, Binds: options.Binds,
 		Files: map[string]string{
 			"/etc/hostname": host + "\n", "/etc/hosts": "127.0.0.1 localhost\n" + info.IP + " " + host + "\n",
 			// The switch is no name server and says so at once, like a
