@@ -30,8 +30,9 @@ const (
 // accountIDs are the numbers of the system accounts. A group that is missing
 // has gid 0: root alone is in.
 type accountIDs struct {
-	worker struct{ uid, gid uint32 }
-	admin  identity.GID
+	worker  struct{ uid, gid uint32 }
+	admin   identity.GID
+	winbind identity.GID
 }
 
 // prepareAccounts finds the system accounts in /etc/passwd and /etc/group, and
@@ -82,6 +83,7 @@ func prepareAccounts(log *slog.Logger) (accountIDs, error) {
 	}
 	ids.worker.uid, ids.worker.gid = uid, gid
 	ids.admin = identity.GID(have.Groups[config.AdminGroup])
+	ids.winbind = identity.GID(have.Groups[config.WinbindGroup])
 	return ids, nil
 }
 

@@ -57,7 +57,13 @@ func (m *Monitor) start() (*life, error) {
 			cmd.Env = append(cmd.Env, name+"="+v)
 		}
 	}
+	select {
+	case <-m.renew: // this one gets all that are open now
+	default:
+	}
+	m.mu.Lock()
 	handedOver, err := m.listeners.HandOver(cmd)
+	m.mu.Unlock()
 	if err != nil {
 		_ = conn.Close()
 		return nil, err
@@ -137,6 +143,9 @@ func (l *life) hear() {
 	}
 }
 
+// renewed is how a worker ends that the monitor itself replaced.
+const renewed = "replaced"
+
 // watch stays with one worker until it has ended, and says how. When ctx ends
 // it asks the worker to stop, and kills it when it takes too long.
 func (m *Monitor) watch(ctx context.Context, l *life, hup <-chan os.Signal) string {
@@ -152,6 +161,7 @@ func (m *Monitor) watch(ctx context.Context, l *life, hup <-chan os.Signal) stri
 	silent, why := 0, ""
 	stopping := ctx.Done()
 	var deadline <-chan time.Time
+	planned := false
 	kill := func(reason string) {
 		if why == "" {
 			why = reason
@@ -178,9 +188,21 @@ func (m *Monitor) watch(ctx context.Context, l *life, hup <-chan os.Signal) stri
 			m.notify(daemon.SdNotifyStopping)
 			_ = l.conn.Send(0, &control.Stop{}, nil)
 			deadline = time.After(stopTime)
+		case <-m.renew:
+			if stopping != nil && deadline == nil {
+				planned, deadline = true, time.After(stopTime)
+				_ = l.conn.Send(0, &control.Stop{}, nil)
+			}
 		case <-deadline:
+			if planned {
+				_ = l.cmd.Process.Kill()
+				continue
+			}
 			kill(fmt.Sprintf("killed: it did not stop within %s", stopTime))
 		case <-l.exited:
+			if planned && ctx.Err() == nil {
+				return renewed
+			}
 			if why != "" {
 				return why
 			}

@@ -19,6 +19,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -74,7 +75,10 @@ type Options struct {
 type Monitor struct {
 	opt       Options
 	log       *slog.Logger
+	mu        sync.Mutex // guards listeners
 	listeners peer.Listeners
+	wanted    func(*config.Config) []peer.Socket // nil: those that are open, in tests
+	renew     chan struct{}                      // the worker has to be replaced
 	started   time.Time
 	restarts  uint32
 	lastEnd   string
@@ -111,19 +115,20 @@ func New(opt Options) (*Monitor, error) {
 	if err != nil {
 		return nil, err
 	}
-	listeners, err := openListeners(ids)
+	listeners, err := openListeners(opt.Log, wanted(&cfg.Config, ids))
 	if err != nil {
 		return nil, errors.Join(err, names.Close())
 	}
 	opt.publisher, opt.hostKeys = names, krb5conf.Files{}
 	m := newMonitor(opt, cfg, listeners)
+	m.wanted = func(cfg *config.Config) []peer.Socket { return wanted(cfg, ids) }
 	m.identity = &syscall.Credential{Uid: ids.worker.uid, Gid: ids.worker.gid}
 	m.log.Info("latchkeyd is starting", "config", opt.ConfigFile)
 	return m, nil
 }
 
 func newMonitor(opt Options, cfg *config.Loaded, listeners peer.Listeners) *Monitor {
-	m := &Monitor{opt: opt, log: opt.Log, listeners: listeners, started: time.Now(),
+	m := &Monitor{opt: opt, log: opt.Log, listeners: listeners, started: time.Now(), renew: make(chan struct{}, 1),
 		program:   program(),
 		arguments: []string{"latchkeyd", "worker", "--config", opt.ConfigFile},
 		silence:   control.Silence}
@@ -150,45 +155,12 @@ func program() string {
 	return os.Args[0]
 }
 
-// openListeners takes over the sockets that are open already and opens the
-// others that have a door behind them.
-func openListeners(ids accountIDs) (peer.Listeners, error) {
-	have, err := peer.Inherited()
-	if err != nil {
-		return nil, err
-	}
-	for _, s := range peer.Standard(config.RunDir, ids.admin) {
-		if (s.Name != peer.API && s.Name != peer.Admin && s.Name != peer.ShimRoot) || have.First(s.Name) != nil {
-			continue
-		}
-		ln, err := openPatiently(s)
-		if err != nil {
-			return nil, errors.Join(err, have.Close())
-		}
-		have[s.Name] = append(have[s.Name], ln)
-	}
-	return have, nil
-}
-
-// dying is how long the worker of a monitor that was killed may take to end; it
-// holds the sockets as long.
-const dying = 3 * time.Second
-
-// openPatiently opens a socket. One that another process listens on is waited
-// for: a supervisor that starts us at once after a kill meets the old worker.
-func openPatiently(s peer.Socket) (*peer.Listener, error) {
-	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
-		ln, err := peer.Open(s)
-		if !fault.Is(err, fault.Conflict) || time.Since(began) > dying {
-			return ln, err
-		}
-	}
-}
-
 // Run starts the worker and watches it until SIGTERM, SIGINT or the end of ctx,
 // which are a clean stop: nil. SIGHUP reads the configuration again.
 func (m *Monitor) Run(ctx context.Context) error {
 	defer func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
 		if err := errors.Join(m.listeners.Close(), m.opt.publisher.Close()); err != nil {
 			m.log.Warn("the end was not clean", "error", err)
 		}
@@ -215,6 +187,11 @@ func (m *Monitor) Run(ctx context.Context) error {
 				m.notify(daemon.SdNotifyStopping)
 				m.log.Info("latchkeyd has stopped", "worker", end)
 				return nil
+			}
+			if end == renewed {
+				m.log.Info("the worker has been replaced, for other sockets")
+				failed = 0
+				continue
 			}
 			m.restarts++
 			m.lastEnd = end
@@ -276,6 +253,10 @@ func (m *Monitor) reconfigure() error {
 	}
 	m.adopt(cfg)
 	m.log.Info("the configuration has been read again")
+	if err := m.arrange(&cfg.Config); err != nil {
+		m.log.Error("a socket cannot be opened or closed", "error", err)
+		return err
+	}
 	return nil
 }
 

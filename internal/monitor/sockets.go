@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package monitor
+
+import (
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/latchkey-nas/latchkey/internal/config"
+	"github.com/latchkey-nas/latchkey/internal/fault"
+	"github.com/latchkey-nas/latchkey/internal/identity"
+	"github.com/latchkey-nas/latchkey/internal/peer"
+)
+
+// wanted are the sockets that a configuration asks for and that have a door
+// behind them.
+func wanted(cfg *config.Config, ids accountIDs) []peer.Socket {
+	var all []peer.Socket
+	for _, s := range peer.Standard(config.RunDir, ids.admin) {
+		if s.Name == peer.API || s.Name == peer.Admin || s.Name == peer.ShimRoot {
+			all = append(all, s)
+		}
+	}
+	if cfg.Samba.Pipes {
+		all = append(all, pipes(cfg.Samba, ids.winbind)...)
+	}
+	return all
+}
+
+// pipes are winbind's. Their mode is the same: who may use the privileged one
+// is decided by the directory that it is in. Both have to belong to root, or
+// Samba's client takes nobody for listening.
+func pipes(s config.Samba, priv identity.GID) []peer.Socket {
+	return []peer.Socket{
+		{Name: peer.Winbind, Path: s.Pipe, Mode: 0o777, DirMode: 0o755},
+		{Name: peer.WinbindPriv, Path: s.PrivilegedPipe, Mode: 0o777, DirMode: 0o750, DirGID: priv},
+	}
+}
+
+func isPipe(n peer.Name) bool { return n == peer.Winbind || n == peer.WinbindPriv }
+
+// openListeners takes over the sockets that are open already and opens the
+// others. Without winbind's the machine does everything but SMB: that they
+// cannot be opened, since a winbindd holds them, is logged.
+func openListeners(log *slog.Logger, sockets []peer.Socket) (peer.Listeners, error) {
+	have, err := peer.Inherited()
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range sockets {
+		if have.First(s.Name) != nil {
+			continue
+		}
+		ln, err := openPatiently(s)
+		if err != nil && isPipe(s.Name) {
+			log.Error("a pipe of winbind cannot be opened; smbd is not served", "error", err, "remedy", "stop and mask winbind.service, then start latchkeyd again")
+			continue
+		}
+		if err != nil {
+			return nil, errors.Join(err, have.Close())
+		}
+		have[s.Name] = append(have[s.Name], ln)
+	}
+	return have, nil
+}
+
+// dying is how long the worker of a monitor that was killed may take to end; it
+// holds the sockets as long.
+const dying = 3 * time.Second
+
+// openPatiently opens a socket. One that another process listens on is waited
+// for: a supervisor that starts us at once after a kill meets the old worker.
+func openPatiently(s peer.Socket) (*peer.Listener, error) {
+	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		ln, err := peer.Open(s)
+		if !fault.Is(err, fault.Conflict) || time.Since(began) > dying {
+			return ln, err
+		}
+	}
+}
+
+// renewDelay lets the answer to the one who changed the configuration go out
+// before its worker is asked to end.
+const renewDelay = 100 * time.Millisecond
+
+// arrange opens the sockets that cfg asks for and closes those of winbind that
+// it no longer does; where that changed something, the worker is replaced by
+// one that has them. Callers wait in the queues meanwhile. What systemd opened
+// is systemd's to close.
+func (m *Monitor) arrange(cfg *config.Config) error {
+	if m.wanted == nil {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var trouble []error
+	changed := false
+	want := map[peer.Name]string{}
+	for _, s := range m.wanted(cfg) {
+		want[s.Name] = s.Path
+		if have := m.listeners.First(s.Name); have != nil {
+			continue
+		}
+		ln, err := peer.Open(s)
+		if err != nil {
+			trouble = append(trouble, err)
+			continue
+		}
+		m.log.Info("a socket has been opened", "name", string(s.Name), "path", s.Path)
+		m.listeners[s.Name] = append(m.listeners[s.Name], ln)
+		changed = true
+	}
+	for name := range m.listeners {
+		if !isPipe(name) {
+			continue
+		}
+		if _, ok := want[name]; ok {
+			continue
+		}
+		for _, ln := range m.listeners[name] {
+			trouble = append(trouble, ln.Close())
+		}
+		m.log.Info("a socket has been closed", "name", string(name))
+		delete(m.listeners, name)
+		changed = true
+	}
+	if changed {
+		time.AfterFunc(renewDelay, func() {
+			select {
+			case m.renew <- struct{}{}:
+			default: // one is on its way
+			}
+		})
+	}
+	return fault.Wrap(fault.Unknown, "open the sockets of the new configuration in "+filepath.Dir(cfg.Samba.Pipe), errors.Join(trouble...))
+}
