@@ -34,6 +34,8 @@ type View interface {
 	DirectMembers(group identity.RowID) []identity.RowID
 	MemberCount(group identity.RowID) int
 	IsMember(user, group identity.RowID) bool
+	IDOfSID(sid identity.SID) (id uint32, kind identity.Kind, ok bool)
+	SIDOfID(id uint32, kind identity.Kind) (identity.SID, bool)
 }
 
 // FromStore returns the memory that s is.

@@ -25,13 +25,22 @@ type Machine struct {
 	// Password is the computer account's, UTF-8; PreviousPassword the one
 	// before, which tickets in flight may still need.
 	Password, PreviousPassword secret.Bytes
-	KVNO                       uint32
-	KeyTime                    time.Time // when Password was set
-	Tenant                     identity.GUID
-	People                     People
-	DomainControllers          []string // as the administrator gave them; empty: found by DNS
-	DNSServers                 []string // as the administrator gave them; empty: the machine's own
-	Joined                     time.Time
+	// PendingPassword is one that the domain has been, or is about to be, told:
+	// written before the change is asked for, so that after a kill one of the two
+	// is right. Nil where no change is under way.
+	PendingPassword secret.Bytes
+	PendingTime     time.Time // when the change was begun
+	KVNO            uint32
+	KeyTime         time.Time // when Password was set
+	// NextRotation is when the password is to be changed next; zero: not planned
+	// yet. RotationError says why the last try did not work; empty where it did.
+	NextRotation      time.Time
+	RotationError     string
+	Tenant            identity.GUID
+	People            People
+	DomainControllers []string // as the administrator gave them; empty: found by DNS
+	DNSServers        []string // as the administrator gave them; empty: the machine's own
+	Joined            time.Time
 }
 
 // People says where the people's passwords come from.
@@ -64,6 +73,13 @@ func (v *View) machine() (*Machine, error) {
 	return readMachine(b)
 }
 
+// Wipe forgets the passwords of a copy.
+func (m *Machine) Wipe() {
+	m.Password.Wipe()
+	m.PreviousPassword.Wipe()
+	m.PendingPassword.Wipe()
+}
+
 // PutMachine writes the record, durably, in one transaction.
 func (s *Store) PutMachine(ctx context.Context, m *Machine) error {
 	return s.Update(ctx, func(t *Tx) error { return t.putMachine(m) })
@@ -78,10 +94,11 @@ func (s *Store) UpdateMachine(ctx context.Context, fn func(*Machine) error) erro
 		if err != nil {
 			return err
 		}
-		old := [2]secret.Bytes{m.Password, m.PreviousPassword}
+		old := [...]secret.Bytes{m.Password, m.PreviousPassword, m.PendingPassword}
 		defer func() {
-			old[0].Wipe()
-			old[1].Wipe()
+			for _, p := range old {
+				p.Wipe()
+			}
 		}()
 		if err := fn(m); err != nil {
 			return err
@@ -123,6 +140,10 @@ const (
 	macDC               protowire.Number = 12 // repeated
 	macDNS              protowire.Number = 13 // repeated
 	macJoined           protowire.Number = 14
+	macPendingPassword  protowire.Number = 15
+	macPendingTime      protowire.Number = 16
+	macNextRotation     protowire.Number = 17
+	macRotationError    protowire.Number = 18
 )
 
 func appendMachine(b []byte, m *Machine) []byte {
@@ -143,7 +164,11 @@ func appendMachine(b []byte, m *Machine) []byte {
 	for _, dns := range m.DNSServers {
 		b = putText(b, macDNS, dns)
 	}
-	return putTime(b, macJoined, m.Joined)
+	b = putTime(b, macJoined, m.Joined)
+	b = putBytes(b, macPendingPassword, m.PendingPassword.Reveal())
+	b = putTime(b, macPendingTime, m.PendingTime)
+	b = putTime(b, macNextRotation, m.NextRotation)
+	return putText(b, macRotationError, m.RotationError)
 }
 
 func readMachine(b []byte) (*Machine, error) {
@@ -179,6 +204,14 @@ func readMachine(b []byte) (*Machine, error) {
 			m.DNSServers = append(m.DNSServers, string(v))
 		case macJoined:
 			m.Joined = asTime(n)
+		case macPendingPassword:
+			m.PendingPassword = secret.Own(v).Clone()
+		case macPendingTime:
+			m.PendingTime = asTime(n)
+		case macNextRotation:
+			m.NextRotation = asTime(n)
+		case macRotationError:
+			m.RotationError = string(v)
 		}
 	})
 	if !ok || bad != nil {

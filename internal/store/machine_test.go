@@ -20,6 +20,7 @@ func machine() *Machine {
 	at := time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC)
 	return &Machine{Domain: contoso, ComputerAccount: "NAS$", ComputerDN: "CN=NAS,OU=AADDC Computers,DC=x", ComputerSID: contoso.SID.WithRID(1500),
 		FQDN: "nas.aadds.contoso.test", Password: secret.FromString("pässword"), PreviousPassword: secret.FromString("before"), KVNO: 3, KeyTime: at,
+		PendingPassword: secret.FromString("on its way"), PendingTime: at.Add(time.Hour), NextRotation: at.Add(time.Minute), RotationError: "no answer",
 		Tenant: guid(8, 8), People: PeopleHybrid, DomainControllers: []string{"dc1", "10.0.0.1"}, DNSServers: []string{"10.0.0.2"}, Joined: at}
 }
 

@@ -11,7 +11,7 @@ import (
 // schema is the version of the drawing in the package comment. Fields may be
 // added to a record without a new version: an older latchkey carries them along.
 // Whatever an older one would break by writing needs one.
-const schema = 1
+const schema = 2
 
 // migration turns a file of the version before into one of version to.
 type migration struct {
@@ -22,7 +22,9 @@ type migration struct {
 
 // migrations in their order. Each needs a test of its own, with a file of the
 // version before.
-var migrations = []migration{}
+var migrations = []migration{
+	{2, "make room for the gids of well-known SIDs and for a machine password on its way", makeWellKnown},
+}
 
 // migrate runs what the file has not seen, all in the given transaction. from is
 // the version the file had, and did says what was done.

@@ -19,9 +19,10 @@ func (t *Tx) number(r *Row) {
 		return
 	}
 	natural, ok := t.rules.IDs.Natural(c.SID)
-	ids := t.tx.Bucket(bucketIDs)
+	ids, fixed := t.tx.Bucket(bucketIDs), t.wellKnownIDs()
 	for id := range t.rules.IDs.Candidates(c.SID) {
-		if _, local := t.rules.LocalIDs[id]; local || ids.Get(u32(id)) != nil {
+		_, local := t.rules.LocalIDs[id]
+		if _, other := fixed[id]; local || other || ids.Get(u32(id)) != nil {
 			continue
 		}
 		r.ID, r.Moved = id, !ok || id != natural

@@ -82,6 +82,9 @@ func (t *Tx) applyPolicy(last identity.Domain) error {
 	if err := t.changeReserved(); err != nil {
 		return err
 	}
+	if err := t.numberWellKnown(); err != nil {
+		return err
+	}
 	return t.numberTheNumberless()
 }
 

@@ -101,11 +101,14 @@ func (v *View) claimants(bucket, prefix []byte, class byte, fn func(identity.Row
 }
 
 // IDOfSID returns the uid or gid to which a SID leads: that of the row that has
-// it now, or had it before, or has it in its sIDHistory. For ACLs, never for a
-// sign-in.
+// it now, or had it before, or has it in its sIDHistory; else the gid of a
+// well-known SID. For ACLs, never for a sign-in.
 func (v *View) IDOfSID(sid identity.SID) (id uint32, kind identity.Kind, ok bool) {
 	if sid.IsZero() {
 		return 0, 0, false
+	}
+	if gid := v.wellKnownGID(sid); gid != 0 {
+		return gid, identity.KindGroup, true
 	}
 	row, _, more := v.claim(bucketSIDs, sid.Bytes(), classLive, classHistory)
 	if row == 0 || more != 0 {

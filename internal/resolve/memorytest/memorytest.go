@@ -291,4 +291,28 @@ func (v *view) IsMember(user, group identity.RowID) bool {
 	return slices.Contains(v.members[group], user)
 }
 
+// IDOfSID looks at the SIDs that rows have now, and at no well-known ones.
+func (v *view) IDOfSID(sid identity.SID) (uint32, identity.Kind, bool) {
+	for _, e := range v.rows {
+		if e.Common().SID == sid && !sid.IsZero() {
+			if e.User != nil {
+				return uint32(e.User.UID), identity.KindUser, true
+			}
+			return uint32(e.Group.GID), identity.KindGroup, e.Group.GID != 0
+		}
+	}
+	return 0, 0, false
+}
+
+// SIDOfID is the reverse.
+func (v *view) SIDOfID(id uint32, kind identity.Kind) (identity.SID, bool) {
+	for _, e := range v.rows {
+		if e.User != nil && kind == identity.KindUser && uint32(e.User.UID) == id ||
+			e.Group != nil && kind == identity.KindGroup && uint32(e.Group.GID) == id {
+			return e.Common().SID, true
+		}
+	}
+	return identity.SID{}, false
+}
+
 var _ resolve.Memory = (*Memory)(nil)
