@@ -23,7 +23,7 @@ import (
 // Every other one, listed here or not, is closed to everybody: it may give a
 // shell.
 const (
-	SMB = "smb"
+	SMB = "samba" // smbd's own name for itself in PAM; "smb" is taken as well
 	Web = "web"
 )
 
@@ -96,7 +96,12 @@ func CheckService(service string, effect Effect) error {
 }
 
 // Fold returns the form in which services are compared.
-func Fold(service string) string { return strings.ToLower(service) }
+func Fold(service string) string {
+	if service = strings.ToLower(service); service == "smb" {
+		return SMB
+	}
+	return service
+}
 
 // Policy is the rules. The zero value has none: the defaults hold.
 type Policy struct{ rules []Rule }

@@ -39,7 +39,11 @@ func (d *Daemon) loginDomain() *login.Domain {
 	if m == nil {
 		return nil
 	}
-	return &login.Domain{Realm: m.realm, FQDN: m.fqdn, Keytab: d.opt.KeytabFile, KDC: m.kdc, Refresh: m.mirror}
+	tenant := d.settings.now().Directory.Tenant
+	if tenant.IsZero() {
+		tenant = m.tenant
+	}
+	return &login.Domain{Realm: m.realm, Names: m.names, Tenant: tenant, FQDN: m.fqdn, Keytab: d.opt.KeytabFile, KDC: m.kdc, Refresh: m.mirror}
 }
 
 // loginSettings is [login] as package login has it.

@@ -13,6 +13,7 @@ import (
 	"github.com/latchkey-nas/latchkey/internal/directory"
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/idmap"
+	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/kerberos"
 	"github.com/latchkey-nas/latchkey/internal/mirror"
 	"github.com/latchkey-nas/latchkey/internal/publish"
@@ -29,6 +30,8 @@ type member struct {
 	kdc     *kerberos.Client
 	realm   string
 	fqdn    string
+	names   identity.Domain
+	tenant  identity.GUID
 	cancel  context.CancelFunc
 	done    chan struct{}
 }
@@ -90,7 +93,7 @@ func (d *Daemon) enter(ctx context.Context, machine *store.Machine, first func(c
 		kerberos.Account(machine.ComputerAccount, realm), kerberos.Password(machine.Password))
 	client := directory.NewClient(directory.Config{Locator: locator, Credential: session})
 	ctx, cancel := context.WithCancel(ctx)
-	m := &member{client: client, session: session, kdc: kdc, realm: realm, fqdn: machine.FQDN, cancel: cancel, done: make(chan struct{}),
+	m := &member{client: client, session: session, kdc: kdc, realm: realm, fqdn: machine.FQDN, names: machine.Domain, tenant: machine.Tenant, cancel: cancel, done: make(chan struct{}),
 		mirror: mirror.New(mirror.Config{Store: d.store, Directory: mirror.LDAP(client), Interval: c.SyncInterval,
 			SweepInterval: c.SweepInterval, FullInterval: c.FullInterval, MaxDeletions: int(c.MaxDeletions), Log: d.log})}
 	go func() {

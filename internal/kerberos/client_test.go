@@ -190,7 +190,9 @@ func TestVerifyOpensTheTicketWithOurKey(t *testing.T) {
 		t.Fatalf("Verify = %+v, %v", v, err)
 	}
 	want := &kerberos.PAC{User: sid, PrimaryGroup: sid.Domain().WithRID(513), Groups: []identity.SID{sid.Domain().WithRID(513), sid.Domain().WithRID(1200),
-		identity.MustParseSID("S-1-18-1"), local}, Account: "bob", FullName: "Bob ☺", Domain: "EXAMPLE", DNSDomain: realm, UPN: "bob@contoso.test", LogonServer: "DC1", AccountControl: 0x10}
+		identity.MustParseSID("S-1-18-1"), local}, Account: "bob", FullName: "Bob ☺", Domain: "EXAMPLE", DNSDomain: realm, UPN: "bob@contoso.test", LogonServer: "DC1", AccountControl: 0x10,
+		Detail: kerberos.PACDetail{UserFlags: 0x20, Groups: []kerberos.PACGroup{{RID: 513, Attributes: 7}, {RID: 1200, Attributes: 7}},
+			Extra: []kerberos.PACSID{{SID: identity.MustParseSID("S-1-18-1"), Attributes: 7}}, ResourceDomain: sid.Domain(), ResourceGroups: []kerberos.PACGroup{{RID: 2000, Attributes: 7}}}}
 	if got := fmt.Sprintf("%+v", v.PAC); got != fmt.Sprintf("%+v", want) {
 		t.Errorf("PAC = %s\nwant  %+v", got, want)
 	}

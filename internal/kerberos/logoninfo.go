@@ -25,19 +25,22 @@ func (p *PAC) logonInfo(b []byte) error {
 	r.skip(18) // the rest of both headers, and the pointer to the structure
 
 	p.LogonTime = r.time()
-	r.skip(16) // logoff, kick-off
+	d := &p.Detail
+	d.Logoff, d.Kickoff = r.time(), r.time()
 	p.PasswordSet = r.time()
-	r.skip(8) // can change
+	d.CanChange = r.time()
 	p.MustChange = r.time()
 	account, fullName := r.stringHead(), r.stringHead()
-	var unread [4]bool // logon script, profile path, home directory and drive
-	for i := range unread {
-		unread[i] = r.stringHead()
+	profile := []*string{&d.LogonScript, &d.ProfilePath, &d.HomeDirectory, &d.HomeDrive}
+	var there [4]bool
+	for i := range there {
+		there[i] = r.stringHead()
 	}
-	r.skip(4) // logon count, bad password count
+	d.LogonCount, d.BadPasswordCount = r.u16(), r.u16()
 	user, primary := r.u32(), r.u32()
 	groupCount, groups := r.u32(), r.pointer()
-	r.skip(20) // user flags, session key
+	d.UserFlags = r.u32()
+	r.skip(16) // session key: zero in a PAC
 	server, domainName := r.stringHead(), r.stringHead()
 	domainID := r.pointer()
 	r.skip(8)
@@ -48,8 +51,8 @@ func (p *PAC) logonInfo(b []byte) error {
 	resourceCount, resource := r.u32(), r.pointer()
 
 	p.Account, p.FullName = r.text(account), r.text(fullName)
-	for _, there := range unread {
-		r.text(there)
+	for i, text := range profile {
+		*text = r.text(there[i])
 	}
 	groupIDs := r.memberships(groups, groupCount)
 	p.LogonServer, p.Domain = r.text(server), r.text(domainName)
@@ -64,6 +67,7 @@ func (p *PAC) logonInfo(b []byte) error {
 	if p.User.IsZero() || p.PrimaryGroup.IsZero() {
 		return fault.New(fault.Malformed, "the logon information has no domain")
 	}
+	d.Groups, d.Extra, d.ResourceDomain, d.ResourceGroups = groupIDs, extraSIDs, otherDomain, resourceIDs
 	seen := map[identity.SID]bool{}
 	add := func(sid identity.SID, attributes uint32) {
 		if !sid.IsZero() && attributes&denyOnly == 0 && !seen[sid] {
@@ -73,13 +77,13 @@ func (p *PAC) logonInfo(b []byte) error {
 	}
 	add(p.PrimaryGroup, 0)
 	for _, g := range groupIDs {
-		add(domain.WithRID(g.rid), g.attributes)
+		add(domain.WithRID(g.RID), g.Attributes)
 	}
 	for _, s := range extraSIDs {
-		add(s.sid, s.attributes)
+		add(s.SID, s.Attributes)
 	}
 	for _, g := range resourceIDs {
-		add(otherDomain.WithRID(g.rid), g.attributes)
+		add(otherDomain.WithRID(g.RID), g.Attributes)
 	}
 	return nil
 }
@@ -165,31 +169,24 @@ func (r *ndr) array(there bool, count uint32, size int) int {
 	return int(count)
 }
 
-type membership struct{ rid, attributes uint32 }
-
-func (r *ndr) memberships(there bool, count uint32) []membership {
-	out := make([]membership, 0, r.array(there, count, 8))
+func (r *ndr) memberships(there bool, count uint32) []PACGroup {
+	out := make([]PACGroup, 0, r.array(there, count, 8))
 	for range cap(out) {
-		out = append(out, membership{r.u32(), r.u32()})
+		out = append(out, PACGroup{r.u32(), r.u32()})
 	}
 	return out
 }
 
-type sidAndAttributes struct {
-	sid        identity.SID
-	attributes uint32
-}
-
-func (r *ndr) sidsAndAttributes(there bool, count uint32) []sidAndAttributes {
+func (r *ndr) sidsAndAttributes(there bool, count uint32) []PACSID {
 	n := r.array(there, count, 8)
-	out := make([]sidAndAttributes, 0, n)
+	out := make([]PACSID, 0, n)
 	points := make([]bool, 0, n)
 	for range n {
 		points = append(points, r.pointer())
-		out = append(out, sidAndAttributes{attributes: r.u32()})
+		out = append(out, PACSID{Attributes: r.u32()})
 	}
 	for i, there := range points {
-		out[i].sid = r.sid(there)
+		out[i].SID = r.sid(there)
 	}
 	return out
 }

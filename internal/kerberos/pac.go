@@ -5,6 +5,7 @@ package kerberos
 import (
 	"crypto/hmac"
 	"encoding/binary"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf16"
@@ -35,6 +36,31 @@ type PAC struct {
 	LogonTime      time.Time
 	PasswordSet    time.Time
 	MustChange     time.Time // zero: never
+
+	Detail PACDetail
+}
+
+// PACDetail is what else KERB_VALIDATION_INFO (MS-PAC 2.5) says, as it is on the
+// wire: for a door that has to repeat it. Zero times are never.
+type PACDetail struct {
+	Logoff, Kickoff, CanChange   time.Time
+	LogonScript, ProfilePath     string
+	HomeDirectory, HomeDrive     string
+	LogonCount, BadPasswordCount uint16
+	UserFlags                    uint32
+	Groups                       []PACGroup // in the user's domain
+	Extra                        []PACSID
+	ResourceDomain               identity.SID // zero: there are no resource groups
+	ResourceGroups               []PACGroup   // domain-local groups, in ResourceDomain
+}
+
+// PACGroup is GROUP_MEMBERSHIP (MS-PAC 2.2.2).
+type PACGroup struct{ RID, Attributes uint32 }
+
+// PACSID is KERB_SID_AND_ATTRIBUTES (MS-PAC 2.2.1).
+type PACSID struct {
+	SID        identity.SID
+	Attributes uint32
 }
 
 // Buffer types (MS-PAC 2.4).
@@ -89,41 +115,82 @@ func pacBuffers(b []byte) ([]pacBuffer, error) {
 // those that the PAC was made for. Nothing is decoded before the signature is
 // right.
 func openPAC(raw []byte, key Key, client Principal, authTime time.Time) (*PAC, error) {
-	const op = "read the PAC of a ticket"
+	p, made, err := readPAC(raw, key)
+	if err == nil {
+		err = checkClientInfo(made, client, authTime)
+	}
+	if err != nil {
+		return nil, fault.Wrap(fault.Unknown, opPAC, err)
+	}
+	return p, nil
+}
+
+const opPAC = "read the PAC of a ticket"
+
+// CheckPAC checks the server signature of a PAC without its ticket, as a program
+// that accepted the ticket hands it on, with the keys of host, and reads it. It
+// says who the ticket's client is, not when they came: a PAC is as old as the TGT
+// that it was got with. fault.BadCredential: none of the keys made the
+// signature; fault.Conflict: host has no key of its kind.
+func CheckPAC(raw []byte, host *Keytab) (*PAC, error) {
 	buffers, err := pacBuffers(raw)
 	if err != nil {
-		return nil, fault.Wrap(fault.Unknown, op, err)
+		return nil, fault.Wrap(fault.Unknown, opPAC, err)
+	}
+	err = fault.New(fault.Conflict, "the keytab has no AES key")
+	var tried []Key
+	for _, e := range host.Entries {
+		same := func(k Key) bool { return k.EType == e.Key.EType && k.Value.Equal(e.Key.Value) }
+		if _, unknown := e.Key.suite(); unknown != nil || slices.ContainsFunc(tried, same) {
+			continue
+		}
+		tried = append(tried, e.Key)
+		if err = checkServerSum(raw, buffers, e.Key); err != nil {
+			continue
+		}
+		var p *PAC
+		if p, _, err = readPAC(raw, e.Key); err == nil {
+			return p, nil
+		}
+		break
+	}
+	return nil, fault.Wrap(fault.Unknown, opPAC, err)
+}
+
+// readPAC checks the server signature and reads everything but for whom the
+// PAC was made, which it returns as it is.
+func readPAC(raw []byte, key Key) (*PAC, []byte, error) {
+	buffers, err := pacBuffers(raw)
+	if err != nil {
+		return nil, nil, err
 	}
 	of := map[uint32][]byte{}
 	for _, b := range buffers {
 		of[b.kind] = b.data
 	}
 	if err := checkServerSum(raw, buffers, key); err != nil {
-		return nil, fault.Wrap(fault.Unknown, op, err)
+		return nil, nil, err
 	}
 	if of[pacLogonInfo] == nil || of[pacClientInfo] == nil {
-		return nil, fault.New(fault.Malformed, op+": it says nothing about the client")
+		return nil, nil, fault.New(fault.Malformed, "it says nothing about the client")
 	}
 	p := &PAC{}
 	if err := p.logonInfo(of[pacLogonInfo]); err != nil {
-		return nil, fault.Wrap(fault.Unknown, op, err)
-	}
-	if err := checkClientInfo(of[pacClientInfo], client, authTime); err != nil {
-		return nil, fault.Wrap(fault.Unknown, op, err)
+		return nil, nil, err
 	}
 	if b := of[pacUPNInfo]; b != nil {
 		if err := p.upnInfo(b); err != nil {
-			return nil, fault.Wrap(fault.Unknown, op, err)
+			return nil, nil, err
 		}
 	}
 	// PAC_REQUESTOR (MS-PAC 2.15) is who asked for the TGT: with it a renamed
 	// account cannot pass for another (CVE-2021-42287).
 	if b := of[pacRequestor]; b != nil {
 		if sid, err := identity.SIDFromBytes(b); err != nil || sid != p.User {
-			return nil, fault.New(fault.BadCredential, op+": it was made for another account")
+			return nil, nil, fault.New(fault.BadCredential, "it was made for another account")
 		}
 	}
-	return p, nil
+	return p, of[pacClientInfo], nil
 }
 
 // checkServerSum verifies PAC_SIGNATURE_DATA of the server (MS-PAC 2.8): over

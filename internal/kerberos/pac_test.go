@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -152,4 +153,40 @@ func FuzzPAC(f *testing.F) {
 			t.Error("logon information without a user")
 		}
 	})
+}
+
+func TestCheckPAC(t *testing.T) {
+	raw, key, client, at := sambaPAC(t)
+	old := key.Clone()
+	old.Value.Reveal()[0] ^= 1
+	entry := func(name string, kvno uint32, k Key) KeytabEntry {
+		return KeytabEntry{Principal: Account(name, client.Realm), KVNO: kvno, Key: k}
+	}
+	rc4 := Key{EType: 23, Value: secret.Own(make([]byte, 16))}
+	for name, tc := range map[string]struct {
+		keytab Keytab
+		want   fault.Kind
+	}{
+		"the newest of several": {Keytab{[]KeytabEntry{entry("NAS$", 1, old), entry("NAS$", 1, rc4), entry("NAS$", 2, key)}}, 0},
+		"the one before":        {Keytab{[]KeytabEntry{entry("NAS$", 2, key), entry("host/nas", 2, key), entry("NAS$", 3, old)}}, 0},
+		"none that fits":        {Keytab{[]KeytabEntry{entry("NAS$", 2, old)}}, fault.BadCredential},
+		"none at all":           {Keytab{[]KeytabEntry{entry("NAS$", 2, rc4)}}, fault.Conflict},
+	} {
+		got, err := CheckPAC(raw, &tc.keytab)
+		if tc.want != 0 {
+			if !fault.Is(err, tc.want) || got != nil {
+				t.Errorf("%s: %+v, %v, want %v", name, got, err, tc.want)
+			}
+			continue
+		}
+		want, _ := openPAC(raw, key, client, at)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v, %v, want %+v", name, got, err, want)
+		}
+	}
+	bent := bytes.Clone(raw)
+	bent[len(bent)/2] ^= 1
+	if got, err := CheckPAC(bent, &Keytab{[]KeytabEntry{entry("NAS$", 2, key)}}); err == nil {
+		t.Errorf("a bent one gave %+v", got)
+	}
 }

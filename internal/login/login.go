@@ -55,6 +55,17 @@ const (
 	ByKerberos How = "kerberos"
 	ByOffline  How = "offline" // a verifier on this machine: no KDC answered
 	ByAccount  How = "account" // no password was asked for
+
+	ByNTLM      How = "ntlm"      // an answered challenge, checked by a domain controller
+	ByTicket    How = "ticket"    // a ticket that a program of this machine accepted
+	ByNegotiate How = "negotiate" // a ticket that was accepted here
+	ByFederated How = "oidc"      // a token of Entra ID
+)
+
+// Services that a request may leave out.
+const (
+	serviceSamba = access.SMB
+	serviceWeb   = access.Web
 )
 
 // Result is somebody who is let in. Wipe it.
@@ -83,8 +94,10 @@ func (r *Result) Wipe() {
 // Domain is how to ask the domain: what the machine's membership gives.
 type Domain struct {
 	Realm   string
-	FQDN    string // of this machine; host/FQDN is the name of our key
-	Keytab  string // path; read at every attempt, for a rotation may come between two
+	Names   identity.Domain
+	Tenant  identity.GUID // of Entra; zero: not known
+	FQDN    string        // of this machine; host/FQDN is the name of our key
+	Keytab  string        // path; read at every attempt, for a rotation may come between two
 	KDC     *kerberos.Client
 	Refresh Refresher
 }
@@ -108,6 +121,9 @@ type Config struct {
 	Log   *slog.Logger
 	// Domain returns the membership; nil when there is none.
 	Domain func() *Domain
+	// NTLM returns who is asked about answered challenges; nil, or a func that
+	// returns nil: nobody.
+	NTLM func() NTLMAuthority
 	// Settings returns the configuration in use.
 	Settings func() Settings
 	// Shown waits until the machine's names say what the store says now; nil: it
@@ -120,18 +136,27 @@ type Config struct {
 
 // Login decides. Safe for concurrent use.
 type Login struct {
-	c       Config
-	refused refusals
-	budget  *budget
-	pace    pace
-	slots   chan struct{} // for Argon2: memory
-	talks   chan struct{} // with a KDC at one time
-	later   sync.WaitGroup
+	c        Config
+	refused  refusals
+	budget   *budget
+	pace     pace
+	ntlmPace pace
+	slots    chan struct{} // for Argon2: memory
+	talks    chan struct{} // with a KDC at one time
+	later    sync.WaitGroup
 
 	mu         sync.Mutex
 	unreadable time.Time // until when the directory is not asked again
 	rules      access.Policy
 	rulesRead  bool
+}
+
+// authority is who is asked about answered challenges, or nil.
+func (c *Config) authority() NTLMAuthority {
+	if c.NTLM == nil {
+		return nil
+	}
+	return c.NTLM()
 }
 
 // New returns a Login that remembers in cfg.Store what has to last.

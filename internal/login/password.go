@@ -52,18 +52,7 @@ func rowsOf(groups []*identity.Group) []identity.RowID {
 func (l *Login) password(ctx context.Context, a *attempt, password secret.Bytes) (r *Result, err error) {
 	begun := l.c.Now()
 	r, err = l.try(ctx, a, password)
-	if err != nil && a.event.Sent {
-		l.pace.measured(l.c.Now().Sub(begun))
-	}
-	if err != nil && !a.event.Sent && !fault.Is(err, fault.Unreachable) {
-		// Who does not exist takes as long to refuse as who does.
-		if wait := l.pace.median() - l.c.Now().Sub(begun); wait > 0 {
-			select {
-			case <-time.After(wait):
-			case <-ctx.Done():
-			}
-		}
-	}
+	l.even(ctx, a, &l.pace, begun, err)
 	return r, err
 }
 

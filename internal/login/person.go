@@ -56,17 +56,29 @@ func (l *Login) find(ctx context.Context, a *attempt) (*person, error) {
 	if err := identity.CheckAsked(a.req.Name); err != nil {
 		return nil, fault.Wrap(fault.NotFound, "read the name", err)
 	}
-	d := l.c.Domain()
-	if d == nil {
-		machine, err := l.c.Store.Machine(ctx)
-		if err != nil {
-			return nil, err // in no domain, most likely
-		}
-		machine.Password.Wipe()
-		machine.PreviousPassword.Wipe()
-		return nil, fault.New(fault.Unreachable, "the membership is not taken up yet")
+	d, err := l.membership(ctx)
+	if err != nil {
+		return nil, err
 	}
-	key := identity.Key{Kind: identity.ByName, Name: a.req.Name}
+	return l.findKey(ctx, a, d, identity.Key{Kind: identity.ByName, Name: a.req.Name})
+}
+
+// membership is how the domain is asked now.
+func (l *Login) membership(ctx context.Context) (*Domain, error) {
+	if d := l.c.Domain(); d != nil {
+		return d, nil
+	}
+	machine, err := l.c.Store.Machine(ctx)
+	if err != nil {
+		return nil, err // in no domain, most likely
+	}
+	machine.Password.Wipe()
+	machine.PreviousPassword.Wipe()
+	return nil, fault.New(fault.Unreachable, "the membership is not taken up yet")
+}
+
+// findKey finds the row of a key, as find does.
+func (l *Login) findKey(ctx context.Context, a *attempt, d *Domain, key identity.Key) (*person, error) {
 	p, err := l.look(ctx, key)
 	if fault.Is(err, fault.NotFound) && l.mayAsk() {
 		if e, refreshed := l.refresh(ctx, d, key); refreshed == nil && e.User != nil {

@@ -3,6 +3,7 @@
 package login
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"sync"
@@ -30,6 +31,22 @@ func ForStranger(err error) error {
 		}
 	}
 	return fault.New(fault.BadCredential, "the name or the password is wrong")
+}
+
+// even makes a refusal that was decided here take as long as one by the domain:
+// who does not exist is refused no sooner than who does.
+func (l *Login) even(ctx context.Context, a *attempt, p *pace, begun time.Time, err error) {
+	spent := l.c.Now().Sub(begun)
+	switch {
+	case err == nil || fault.Is(err, fault.Unreachable) || errors.Is(err, ErrOtherDomain):
+	case a.event.Sent:
+		p.measured(spent)
+	default:
+		select {
+		case <-time.After(p.median() - spent):
+		case <-ctx.Done():
+		}
+	}
 }
 
 // pace remembers how long refusals by a KDC take, so that one that was decided
