@@ -5,16 +5,24 @@ package directory
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/identity"
 )
 
-// people finds users and groups, security and distribution, by the indexed
-// sAMAccountType (MS-ADTS 2.2.6): normal user, global and universal group,
-// alias. Computers and trusts are not among them.
-const people = "(|(sAMAccountType=805306368)(sAMAccountType=268435456)(sAMAccountType=268435457)(sAMAccountType=536870912)(sAMAccountType=536870913))"
+// accountTypes are the values of sAMAccountType (MS-ADTS 2.2.6) that a full pass
+// asks for: normal user, global and universal group, alias. Computers and trusts
+// are not among them.
+var accountTypes = []string{"805306368", "268435456", "268435457", "536870912", "536870913"}
+
+// people finds users and groups, security and distribution, by an indexed
+// attribute.
+var people = "(|(sAMAccountType=" + strings.Join(accountTypes, ")(sAMAccountType=") + "))"
+
+// passAttributes are what a pass reads of an object.
+var passAttributes = append([]string{"sAMAccountType"}, objectAttributes...)
 
 // ReadAll hands every user and group of the domain to fn, computers and trusts
 // excluded, with complete member lists. since 0 is a full pass; otherwise only
@@ -29,10 +37,16 @@ func (c *Conn) ReadAll(ctx context.Context, since USN, fn func(Object) error) (c
 	}
 	filter := people
 	if since > 0 {
-		filter = fmt.Sprintf("(&(uSNChanged>=%d)%s)", since, people)
+		// The types are looked at here: a DC that is asked for both works
+		// through the index of each, which for few changes among 100,000
+		// people costs it three seconds instead of one (Samba 4.17).
+		filter = fmt.Sprintf("(uSNChanged>=%d)", since)
 	}
-	q := Query{Base: f.defaultNC, Scope: Subtree, Filter: filter, Attributes: objectAttributes, ExtendedDN: true}
+	q := Query{Base: f.defaultNC, Scope: Subtree, Filter: filter, Attributes: passAttributes, ExtendedDN: true}
 	err = c.Search(ctx, q, func(e Entry) error {
+		if !slices.Contains(accountTypes, e.First("sAMAccountType")) {
+			return nil
+		}
 		o, ok := decode(e, f.synced)
 		if !ok || o.Class == ClassOther {
 			return nil

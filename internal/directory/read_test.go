@@ -4,6 +4,7 @@ package directory
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,10 +19,18 @@ func TestReadAllSkipsWhatIsNobody(t *testing.T) {
 	computer.Attributes[0] = Text("objectClass", "user", "computer")
 	broken := goodUser()
 	broken.Attributes[2] = Attribute{"objectSid", [][]byte{{1}}}
+	trust := goodUser() // the account of a trusted domain is a user by its class
 	var asked fakeQuery
 	conn := connect(t, func(q fakeQuery) ([]Entry, bool) {
 		asked = q
-		return []Entry{goodUser(), nobody, computer, broken}, true
+		all := []Entry{goodUser(), nobody, computer, broken}
+		if !strings.Contains(q.filter, "sAMAccountType") {
+			all = append(all, trust)
+		}
+		for i := range all {
+			all[i].Attributes = append(slices.Clone(all[i].Attributes), Text("sAMAccountType", map[bool]string{true: "805306370", false: "805306368"}[i == 4]))
+		}
+		return all, true
 	})
 	var got []Object
 	n, err := conn.ReadAll(ctxFor(t), 0, func(o Object) error { got = append(got, o); return nil })
@@ -31,8 +40,8 @@ func TestReadAllSkipsWhatIsNobody(t *testing.T) {
 	if asked.base != testBase || asked.scope != int(Subtree) || strings.Contains(asked.filter, "uSNChanged") {
 		t.Errorf("asked %+v", asked)
 	}
-	if _, err := conn.ReadAll(ctxFor(t), 4712, func(Object) error { return nil }); err != nil || !strings.Contains(asked.filter, "(uSNChanged>=4712)") {
-		t.Errorf("incremental: %v, asked %q", err, asked.filter)
+	if n, err := conn.ReadAll(ctxFor(t), 4712, func(Object) error { return nil }); err != nil || n != 2 || !strings.Contains(asked.filter, "(uSNChanged>=4712)") {
+		t.Errorf("incremental: %d, %v, asked %q", n, err, asked.filter)
 	}
 	ids := 0
 	if n, err := conn.ReadIDs(ctxFor(t), func(id ID) error {
