@@ -24,7 +24,7 @@ const module = "github.com/latchkey-nas/latchkey/"
 var layers = [][]string{
 	{"internal/identity", "internal/fault", "internal/secret"},
 	{"internal/idmap", "internal/access", "internal/audit", "internal/snapshot"},
-	{"internal/accounts", "internal/krb5conf", "internal/kerberos"},
+	{"internal/accounts", "internal/etcfile", "internal/smbconf", "internal/krb5conf", "internal/kerberos"},
 	{"internal/directory", "internal/netlogon", "internal/oidc", "internal/store"},
 	{"internal/resolve", "internal/login", "internal/session", "internal/mirror", "internal/publish", "internal/join"},
 	{"proto/latchkey/v1"},

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/latchkey-nas/latchkey/internal/etcfile"
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/kerberos"
 	"github.com/latchkey-nas/latchkey/internal/secret"
@@ -144,7 +145,7 @@ func (f Files) InstallHostKeys(k HostKeys) error {
 			return err
 		}
 		defer secret.Wipe(text)
-		if _, err := keep(root, keytabFile, text); err != nil {
+		if _, err := etcfile.Keep(root, keytabFile, text); err != nil {
 			return err
 		}
 	}
@@ -171,7 +172,7 @@ func (f Files) RemoveHostKeys(h Host) error {
 	defer kt.Wipe()
 	had := len(kt.Entries)
 	_, kt.Entries = split(kt, h)
-	before, err := readKeytab(root, backupName(keytabFile, 0))
+	before, err := readKeytab(root, etcfile.BackupName(keytabFile, 0))
 	if err != nil {
 		return err
 	}
@@ -180,7 +181,7 @@ func (f Files) RemoveHostKeys(h Host) error {
 	kt.Entries = append(kt.Entries, back...)
 	switch {
 	case len(kt.Entries) == 0 && had > 0:
-		err = remove(root, keytabFile)
+		err = etcfile.Remove(root, keytabFile)
 	case len(kt.Entries) != had || len(back) > 0:
 		err = f.writeKeytab(root, kt)
 	}
@@ -188,7 +189,7 @@ func (f Files) RemoveHostKeys(h Host) error {
 		return err
 	}
 	if len(back) > 0 {
-		return remove(root, backupName(keytabFile, 0))
+		return etcfile.Remove(root, etcfile.BackupName(keytabFile, 0))
 	}
 	return nil
 }
@@ -211,10 +212,10 @@ func sameKey(a, b kerberos.KeytabEntry) bool {
 
 // readKeytab reads a keytab; a missing one is empty.
 func readKeytab(root *os.Root, name string) (*kerberos.Keytab, error) {
-	if _, err := plain(root, name); err != nil {
+	if _, err := etcfile.Plain(root, name); err != nil {
 		return nil, err
 	}
-	text, err := readFile(root, name)
+	text, err := etcfile.Read(root, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &kerberos.Keytab{}, nil
 	}
@@ -239,11 +240,11 @@ func (f Files) writeKeytab(root *os.Root, kt *kerberos.Keytab) error {
 		return err
 	}
 	defer secret.Wipe(text)
-	if st, err := root.Lstat(rel(keytabFile)); err == nil && st.Mode().Perm() != 0o600 {
+	if st, err := root.Lstat(etcfile.Rel(keytabFile)); err == nil && st.Mode().Perm() != 0o600 {
 		// Tighten before the new keys are in it, not after.
-		if err := root.Chmod(rel(keytabFile), 0o600); err != nil {
+		if err := root.Chmod(etcfile.Rel(keytabFile), 0o600); err != nil {
 			return fault.Wrap(fault.Internal, "write "+keytabFile, err)
 		}
 	}
-	return write(root, keytabFile, text, 0o600)
+	return etcfile.Write(root, keytabFile, text, 0o600)
 }

@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/latchkey-nas/latchkey/internal/etcfile"
 	"github.com/latchkey-nas/latchkey/internal/fault"
 )
 
@@ -65,14 +66,14 @@ func (f Files) Plan(s Settings) (*Plan, error) {
 
 func plan(root *os.Root, s Settings) (*Plan, error) {
 	p := &Plan{}
-	haveMain, err := plain(root, mainFile)
+	haveMain, err := etcfile.Plain(root, mainFile)
 	if err != nil {
 		return nil, withDiff(err, Change{Path: mainFile, After: []byte(dirLine)})
 	}
 	var theirs *profile
 	var main []byte
 	if haveMain {
-		if main, err = readFile(root, mainFile); err != nil {
+		if main, err = etcfile.Read(root, mainFile); err != nil {
 			return nil, fault.Wrap(fault.Conflict, "read "+mainFile, err)
 		}
 		if theirs, err = readProfile(root, mainFile); err != nil {
@@ -86,23 +87,23 @@ func plan(root *os.Root, s Settings) (*Plan, error) {
 
 	// Our own file.
 	dirMade := false
-	if _, err := root.Stat(rel(ownDir)); errors.Is(err, fs.ErrNotExist) {
+	if _, err := root.Stat(etcfile.Rel(ownDir)); errors.Is(err, fs.ErrNotExist) {
 		p.mkdir, dirMade = true, true
 	} else if err != nil {
 		return nil, fault.Wrap(fault.Conflict, "look at "+ownDir, err)
 	}
-	haveOwn, err := plain(root, ownFile)
+	haveOwn, err := etcfile.Plain(root, ownFile)
 	if err != nil {
 		return nil, err
 	}
 	var own []byte
 	if haveOwn {
-		if own, err = readFile(root, ownFile); err != nil {
+		if own, err = etcfile.Read(root, ownFile); err != nil {
 			return nil, fault.Wrap(fault.Conflict, "read "+ownFile, err)
 		}
 		made, changed, hadDir := readOwn(own)
 		dirMade = hadDir
-		change := Change{ownFile, own, render(ours, dirMade)}
+		change := Change{Path: ownFile, Before: own, After: render(ours, dirMade)}
 		if !made {
 			return nil, withDiff(fault.WithRemedy(fault.Errorf(fault.Conflict, "%s was not made by latchkey", ownFile),
 				"move it to another name in "+ownDir+", then join again"), change)
@@ -112,7 +113,7 @@ func plan(root *os.Root, s Settings) (*Plan, error) {
 		}
 	}
 	if after := render(ours, dirMade); !bytes.Equal(own, after) {
-		p.Changes = append(p.Changes, Change{ownFile, own, after})
+		p.Changes = append(p.Changes, Change{Path: ownFile, Before: own, After: after})
 	}
 
 	// The line that reads it. The whole directory, as every distribution does,
@@ -125,11 +126,11 @@ func plan(root *os.Root, s Settings) (*Plan, error) {
 	}
 	switch {
 	case !haveMain:
-		p.Changes = append(p.Changes, Change{mainFile, nil, []byte(createdHead + line)})
+		p.Changes = append(p.Changes, Change{Path: mainFile, Before: nil, After: []byte(createdHead + line)})
 	case theirs.ours < 0:
-		p.Changes = append(p.Changes, Change{mainFile, main, append([]byte(marker+line), main...)})
+		p.Changes = append(p.Changes, Change{Path: mainFile, Before: main, After: append([]byte(marker+line), main...)})
 	case overruledBefore(theirs, ours):
-		p.Changes = append(p.Changes, Change{mainFile, main, append([]byte(marker+fileLine), main...)})
+		p.Changes = append(p.Changes, Change{Path: mainFile, Before: main, After: append([]byte(marker+fileLine), main...)})
 	}
 	return p, nil
 }
@@ -178,24 +179,24 @@ func (f Files) Apply(s Settings) (*Plan, error) {
 // directory that is not there breaks every Kerberos program.
 func (p *Plan) carryOut(root *os.Root) error {
 	if p.mkdir {
-		if err := root.Mkdir(rel(ownDir), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := root.Mkdir(etcfile.Rel(ownDir), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			return fault.Wrap(fault.Internal, "make "+ownDir, err)
 		}
-		if err := root.Chmod(rel(ownDir), 0o755); err != nil {
+		if err := root.Chmod(etcfile.Rel(ownDir), 0o755); err != nil {
 			return fault.Wrap(fault.Internal, "make "+ownDir, err)
 		}
 	}
 	for _, c := range p.Changes {
-		if c.Before != nil && c.needsKeeping() {
-			if _, err := keep(root, c.Path, c.Before); err != nil {
+		if c.Before != nil && needsKeeping(c) {
+			if _, err := etcfile.Keep(root, c.Path, c.Before); err != nil {
 				return err
 			}
 		}
 		var err error
 		if c.After == nil {
-			err = remove(root, c.Path)
+			err = etcfile.Remove(root, c.Path)
 		} else {
-			err = write(root, c.Path, c.After, 0o644)
+			err = etcfile.Write(root, c.Path, c.After, 0o644)
 		}
 		if err != nil {
 			return err
@@ -203,13 +204,13 @@ func (p *Plan) carryOut(root *os.Root) error {
 	}
 	if p.rmdir {
 		// Not empty, or in use: it stays.
-		_ = root.Remove(rel(ownDir))
+		_ = root.Remove(etcfile.Rel(ownDir))
 	}
 	return nil
 }
 
 // needsKeeping reports whether the content that goes is anybody's but ours.
-func (c Change) needsKeeping() bool {
+func needsKeeping(c Change) bool {
 	switch c.Path {
 	case ownFile:
 		_, changed, _ := readOwn(c.Before)
@@ -245,11 +246,11 @@ func (f Files) PlanRemove() (*Plan, error) {
 func planRemove(root *os.Root) (*Plan, error) {
 	p := &Plan{}
 	var rest []byte
-	if have, err := plain(root, mainFile); err != nil {
+	if have, err := etcfile.Plain(root, mainFile); err != nil {
 		p.Notes = append(p.Notes, err.Error()+"; it is left as it is")
-		rest, _ = readFile(root, mainFile)
+		rest, _ = etcfile.Read(root, mainFile)
 	} else if have {
-		main, err := readFile(root, mainFile)
+		main, err := etcfile.Read(root, mainFile)
 		if err != nil {
 			return nil, fault.Wrap(fault.Conflict, "read "+mainFile, err)
 		}
@@ -259,21 +260,21 @@ func planRemove(root *os.Root) (*Plan, error) {
 		}
 		switch {
 		case string(main) == createdHead+dirLine, string(main) == createdHead+fileLine:
-			p.Changes = append(p.Changes, Change{mainFile, main, nil})
+			p.Changes = append(p.Changes, Change{Path: mainFile, Before: main, After: nil})
 		case !bytes.Equal(rest, main):
-			p.Changes = append(p.Changes, Change{mainFile, main, rest})
+			p.Changes = append(p.Changes, Change{Path: mainFile, Before: main, After: rest})
 		}
 	}
-	if have, err := plain(root, ownFile); err != nil {
+	if have, err := etcfile.Plain(root, ownFile); err != nil {
 		p.Notes = append(p.Notes, err.Error()+"; it is left as it is")
 	} else if have {
-		own, err := readFile(root, ownFile)
+		own, err := etcfile.Read(root, ownFile)
 		if err != nil {
 			return nil, fault.Wrap(fault.Conflict, "read "+ownFile, err)
 		}
 		made, changed, dirMade := readOwn(own)
 		if made {
-			p.Changes = append(p.Changes, Change{ownFile, own, nil})
+			p.Changes = append(p.Changes, Change{Path: ownFile, Before: own, After: nil})
 			// An includedir of a directory that is gone breaks every Kerberos
 			// program: it stays while anything might still read it.
 			p.rmdir = dirMade && !bytes.Contains(rest, []byte(ownDir))
@@ -306,7 +307,7 @@ func includedByUs(root *os.Root, p *Plan) []string {
 // otherFiles returns the files of the directory that an includedir reads, but
 // for ours.
 func otherFiles(root *os.Root) (others []string) {
-	names, _ := readDir(root, ownDir)
+	names, _ := etcfile.ReadDir(root, ownDir)
 	for _, n := range names {
 		if includable(n) && ownDir+"/"+n != ownFile {
 			others = append(others, n)
@@ -332,7 +333,7 @@ func (f Files) Remove() (*Plan, error) {
 	for _, c := range p.Changes {
 		if c.Path == mainFile && c.After != nil {
 			// The file is again what it was: its copy has done its work.
-			if left := dropKept(root, c.Path, c.After); left != "" {
+			if left := etcfile.DropKept(root, c.Path, c.After); left != "" {
 				p.Notes = append(p.Notes, c.Path+" changed since the join; what it was before is kept in "+left)
 			}
 		}

@@ -6,11 +6,11 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/latchkey-nas/latchkey/internal/etcfile"
 	"github.com/latchkey-nas/latchkey/internal/fault"
 )
 
@@ -89,7 +89,7 @@ func effective(t *testing.T, dir, section, key string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	own, err := readFile(root, ownFile)
+	own, err := etcfile.Read(root, ownFile)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -334,46 +334,6 @@ func TestModesAndOwnersAreKept(t *testing.T) {
 		if err != nil || st.Mode().Perm() != want {
 			t.Errorf("%s: %v, %v, want %v", name, st.Mode().Perm(), err, want)
 		}
-	}
-}
-
-func TestDiffIsAPatch(t *testing.T) {
-	patch, err := exec.LookPath("patch")
-	for _, c := range []Change{
-		{"f", nil, []byte("a\nb\n")}, {"f", []byte("a\nb\n"), nil}, {"f", []byte("1\n2\n3\n4\n5\n6\n7\n"), []byte("1\n2\n3\n4\nx\n6\n7\n")},
-		{"f", []byte("1\n2"), []byte("0\n1\n2")}, {"f", []byte("1\n2"), []byte("1\n2\n")}, {"f", []byte("1\n2\n3\n4\n5\n"), []byte("1\n2\n3\n4\n5\n6")},
-	} {
-		d := c.Diff()
-		if !strings.HasPrefix(d, "--- ") || !strings.Contains(d, "\n@@ -") {
-			t.Errorf("Diff = %q", d)
-		}
-		if err != nil || c.Before == nil || c.After == nil {
-			continue
-		}
-		file := filepath.Join(t.TempDir(), "f")
-		if err := os.WriteFile(file, c.Before, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		cmd := exec.Command(patch, "--quiet", file)
-		cmd.Stdin = strings.NewReader(d)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("patch: %v: %s\n%s", err, out, d)
-		}
-		if got, _ := os.ReadFile(file); string(got) != string(c.After) {
-			t.Errorf("patched to %q, want %q\n%s", got, c.After, d)
-		}
-	}
-	if d := (Change{"f", []byte("a"), []byte("a")}).Diff(); d != "" {
-		t.Errorf("a change that changes nothing prints %q", d)
-	}
-}
-
-func TestDiffOfNewAndRemovedFiles(t *testing.T) {
-	if got, want := (Change{"/f", nil, []byte("a\nb\n")}).Diff(), "--- /dev/null\n+++ /f\n@@ -0,0 +1,2 @@\n+a\n+b\n"; got != want {
-		t.Errorf("Diff = %q, want %q", got, want)
-	}
-	if got, want := (Change{"/f", []byte("a"), nil}).Diff(), "--- /f\n+++ /dev/null\n@@ -1,1 +0,0 @@\n-a\n\\ No newline at end of file\n"; got != want {
-		t.Errorf("Diff = %q, want %q", got, want)
 	}
 }
 

@@ -11,13 +11,13 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/latchkey-nas/latchkey/internal/etcfile"
 	"github.com/latchkey-nas/latchkey/internal/fault"
 )
 
 // Limits of what is read of files that the administrator wrote: far above
 // anything real, and small enough to be read at once.
 const (
-	maxFile    = 1 << 20
 	maxInclude = 8   // depth of includes
 	maxFiles   = 256 // files in all
 )
@@ -45,7 +45,7 @@ type profile struct {
 // readProfile reads file and what it includes. Text that is no profile is
 // fault.Conflict; a missing file is fs.ErrNotExist.
 func readProfile(root *os.Root, file string) (*profile, error) {
-	text, err := readFile(root, file)
+	text, err := etcfile.Read(root, file)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +128,7 @@ func (p *profile) include(root *os.Root, file string, depth int) error {
 		p.meet()
 		return nil
 	}
-	text, err := readFile(root, file)
+	text, err := etcfile.Read(root, file)
 	if err != nil {
 		p.notes = append(p.notes, fmt.Sprintf("%s is included and could not be read: %v", file, err))
 		return nil
@@ -141,7 +141,7 @@ func (p *profile) include(root *os.Root, file string, depth int) error {
 // with a dot; in alphabetical order.
 func (p *profile) includeDir(root *os.Root, dir string, depth int) error {
 	own := path.Clean(dir) == ownDir
-	names, err := readDir(root, dir)
+	names, err := etcfile.ReadDir(root, dir)
 	if err != nil && (!own || !errors.Is(err, fs.ErrNotExist)) {
 		p.notes = append(p.notes, fmt.Sprintf("%s is included and could not be read: %v", dir, err))
 	}
