@@ -43,8 +43,9 @@ help: ## what can be made
 
 build: daemon modules docs-gen ## everything into build/
 
-daemon: | build/ ## latchkeyd and latchkey
+daemon: compilers | build/ ## latchkeyd and latchkey, and the one program that is linked with libpam
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(GO_LDFLAGS)' -o build/ ./cmd/latchkeyd ./cmd/latchkey
+	CGO_ENABLED=1 $(GO) build -trimpath -tags netgo,osusergo -ldflags '$(GO_LDFLAGS)' -o build/ ./cmd/latchkey-pam-check
 
 include nss/build.mk
 include pam/build.mk

@@ -23,6 +23,7 @@ import (
 	"github.com/latchkey-nas/latchkey/internal/journal"
 	"github.com/latchkey-nas/latchkey/internal/monitor"
 	"github.com/latchkey-nas/latchkey/internal/monitor/control"
+	"github.com/latchkey-nas/latchkey/internal/monitor/pamcheck"
 	"github.com/latchkey-nas/latchkey/internal/peer"
 	"github.com/latchkey-nas/latchkey/internal/release"
 )
@@ -60,7 +61,7 @@ func newRoot() *cobra.Command {
 	}
 	root.SetVersionTemplate("latchkeyd {{.Version}}\n")
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(runCommand(), workerCommand())
+	root.AddCommand(runCommand(), workerCommand(), pamCheckCommand())
 	return root
 }
 
@@ -174,5 +175,19 @@ func work(ctx context.Context, file string, fd int) error {
 		return err
 	default:
 		return nil
+	}
+}
+
+// pamCheckCommand becomes the one program of ours that is linked with libpam.
+func pamCheckCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    "pam-check",
+		Short:  "Try one password for the web sign-in; `latchkeyd run` starts it",
+		Args:   cobra.NoArgs,
+		Hidden: true,
+		RunE: func(*cobra.Command, []string) error {
+			err := syscall.Exec(pamcheck.Program, []string{"latchkey-pam-check"}, os.Environ())
+			return fault.WithRemedy(fault.Wrap(fault.Internal, "start "+pamcheck.Program, err), "install the package again, or run make install")
+		},
 	}
 }

@@ -229,7 +229,8 @@ func (m *Monitor) listen(l *life, h heard, requests chan<- heard, kill func(stri
 			m.notify(daemon.SdNotifyReady)
 			m.log.Info("the worker is ready", "pid", l.cmd.Process.Pid, "restarts", m.restarts)
 		}
-	case *control.Publish, *control.Withdraw, *control.InstallKeys, *control.RemoveKeys, *control.Reconfigured:
+	case *control.Publish, *control.Withdraw, *control.InstallKeys, *control.RemoveKeys, *control.Reconfigured,
+		*control.CheckPassword:
 		select {
 		case requests <- h:
 		default: // a sound worker waits for its answers

@@ -87,6 +87,7 @@ type Monitor struct {
 	arguments []string
 	identity  *syscall.Credential // nil: as ourselves, in tests
 	silence   time.Duration
+	checks    chan struct{} // one for each password check under way
 }
 
 // New reads the configuration and prepares the machine: no core dumps, system
@@ -131,6 +132,7 @@ func newMonitor(opt Options, cfg *config.Loaded, listeners peer.Listeners) *Moni
 	m := &Monitor{opt: opt, log: opt.Log, listeners: listeners, started: time.Now(), renew: make(chan struct{}, 1),
 		program:   program(),
 		arguments: []string{"latchkeyd", "worker", "--config", opt.ConfigFile},
+		checks:    make(chan struct{}, maxChecks),
 		silence:   control.Silence}
 	m.adopt(cfg)
 	return m

@@ -48,6 +48,8 @@ func (m *Monitor) do(ctx context.Context, h heard) error {
 		return m.opt.hostKeys.RemoveHostKeys(krb5conf.Host(r.Host))
 	case *control.Reconfigured:
 		return m.reconfigure()
+	case *control.CheckPassword:
+		return m.checkPassword(h.file)
 	}
 	return fault.Errorf(fault.Internal, "nobody does %s", h.m.Verb())
 }

@@ -21,5 +21,7 @@ sed "s/@VERSION@/$version/; s/@ARCH@/$arch/; s/@SIZE@/$size/" "$here/control" >"
 for script in postinst prerm postrm; do
 	install -m 0755 "$here/$script" "$work/DEBIAN/$script"
 done
+# What an administrator may change stays as it was changed.
+find "$work/etc" -type f -printf '/etc/%P\n' >"$work/DEBIAN/conffiles"
 mkdir -p "$out"
 dpkg-deb --root-owner-group --build "$work" "$out/latchkey_${version}_$arch.deb"

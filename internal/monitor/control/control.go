@@ -52,12 +52,13 @@ const (
 	verbRemoveKeys
 	verbReconfigured
 	verbWithdraw
+	verbCheckPassword
 )
 
 // String names the verb for logs.
 func (v Verb) String() string {
 	names := [...]string{"", "welcome", "reload", "stop", "answer", "heartbeat", "ready",
-		"publish-snapshot", "install-host-keys", "remove-host-keys", "reconfigured", "withdraw-snapshot"}
+		"publish-snapshot", "install-host-keys", "remove-host-keys", "reconfigured", "withdraw-snapshot", "check-password"}
 	if v == 0 || int(v) >= len(names) {
 		return fmt.Sprintf("verb %d", uint8(v))
 	}
@@ -114,6 +115,10 @@ type (
 	// Withdraw asks for the published snapshot to go: the machine is in no
 	// domain any more. It is answered.
 	Withdraw struct{}
+	// CheckPassword asks for a process that tries one password with the PAM stack
+	// of the machine and speaks on the attached socket (package pamcheck), which
+	// the monitor does not read. It is answered when the process has started.
+	CheckPassword struct{}
 )
 
 // Host names the machine whose keys are meant.
@@ -124,17 +129,18 @@ type Host struct {
 }
 
 // Verb returns the message's kind.
-func (*Welcome) Verb() Verb      { return verbWelcome }
-func (*Reload) Verb() Verb       { return verbReload }
-func (*Stop) Verb() Verb         { return verbStop }
-func (*Answer) Verb() Verb       { return verbAnswer }
-func (*Heartbeat) Verb() Verb    { return verbHeartbeat }
-func (*Ready) Verb() Verb        { return verbReady }
-func (*Publish) Verb() Verb      { return verbPublish }
-func (*InstallKeys) Verb() Verb  { return verbInstallKeys }
-func (*RemoveKeys) Verb() Verb   { return verbRemoveKeys }
-func (*Reconfigured) Verb() Verb { return verbReconfigured }
-func (*Withdraw) Verb() Verb     { return verbWithdraw }
+func (*Welcome) Verb() Verb       { return verbWelcome }
+func (*Reload) Verb() Verb        { return verbReload }
+func (*Stop) Verb() Verb          { return verbStop }
+func (*Answer) Verb() Verb        { return verbAnswer }
+func (*Heartbeat) Verb() Verb     { return verbHeartbeat }
+func (*Ready) Verb() Verb         { return verbReady }
+func (*Publish) Verb() Verb       { return verbPublish }
+func (*InstallKeys) Verb() Verb   { return verbInstallKeys }
+func (*RemoveKeys) Verb() Verb    { return verbRemoveKeys }
+func (*Reconfigured) Verb() Verb  { return verbReconfigured }
+func (*Withdraw) Verb() Verb      { return verbWithdraw }
+func (*CheckPassword) Verb() Verb { return verbCheckPassword }
 
 // blank returns an empty message of the kind, nil for one that is not listed.
 func blank(v Verb) Message {
@@ -161,13 +167,17 @@ func blank(v Verb) Message {
 		return &Reconfigured{}
 	case verbWithdraw:
 		return &Withdraw{}
+	case verbCheckPassword:
+		return &CheckPassword{}
 	}
 	return nil
 }
 
 // CarriesFile says whether a message of this kind comes with exactly one
 // descriptor; all others come with none.
-func CarriesFile(m Message) bool { return m.Verb() == verbPublish }
+func CarriesFile(m Message) bool {
+	return m.Verb() == verbPublish || m.Verb() == verbCheckPassword
+}
 
 // Encode returns the packet of a message. Texts that are too long are cut,
 // a keytab that is too long is fault.Malformed.
@@ -260,20 +270,22 @@ func (h *Host) append(b []byte) []byte {
 
 func (h *Host) read(r *reader) { h.Realm, h.Account, h.FQDN = r.text(), r.text(), r.text() }
 
-func (*Reload) append(b []byte) []byte       { return b }
-func (*Reload) read(*reader)                 {}
-func (*Stop) append(b []byte) []byte         { return b }
-func (*Stop) read(*reader)                   {}
-func (*Heartbeat) append(b []byte) []byte    { return b }
-func (*Heartbeat) read(*reader)              {}
-func (*Ready) append(b []byte) []byte        { return b }
-func (*Ready) read(*reader)                  {}
-func (*Publish) append(b []byte) []byte      { return b }
-func (*Publish) read(*reader)                {}
-func (*Reconfigured) append(b []byte) []byte { return b }
-func (*Reconfigured) read(*reader)           {}
-func (*Withdraw) append(b []byte) []byte     { return b }
-func (*Withdraw) read(*reader)               {}
+func (*Reload) append(b []byte) []byte        { return b }
+func (*Reload) read(*reader)                  {}
+func (*Stop) append(b []byte) []byte          { return b }
+func (*Stop) read(*reader)                    {}
+func (*Heartbeat) append(b []byte) []byte     { return b }
+func (*Heartbeat) read(*reader)               {}
+func (*Ready) append(b []byte) []byte         { return b }
+func (*Ready) read(*reader)                   {}
+func (*Publish) append(b []byte) []byte       { return b }
+func (*Publish) read(*reader)                 {}
+func (*Reconfigured) append(b []byte) []byte  { return b }
+func (*Reconfigured) read(*reader)            {}
+func (*CheckPassword) append(b []byte) []byte { return b }
+func (*CheckPassword) read(*reader)           {}
+func (*Withdraw) append(b []byte) []byte      { return b }
+func (*Withdraw) read(*reader)                {}
 
 // reader takes fields off the front. After the first thing that is not there,
 // or not as it should be, everything it returns is empty and bad is set.
