@@ -4,29 +4,256 @@ package netlogon
 
 import (
 	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
 )
 
-// Pool holds the account's secure channels. Safe for concurrent use.
-type Pool struct{}
+// channels is how many a Pool opens at most. More are no faster: the domain
+// controller works through them one after the other.
+const channels = 4
+
+// openTime is how long one domain controller may take over a new channel while
+// there is another to ask.
+const openTime = 2 * time.Second
+
+// Config is what a Pool works with. Machine, Servers and Log are required.
+type Config struct {
+	Machine Machine
+	Servers Servers
+	Log     *slog.Logger
+	// MSCHAPv2 says whether responses of MS-CHAPv2 may be asked about; nil: no.
+	MSCHAPv2 func() bool
+	// Dial replaces the net.Dialer, for tests.
+	Dial Dialer
+	// Now replaces time.Now, for tests.
+	Now func() time.Time
+}
+
+// Pool holds the account's secure channels. Make it with New. Safe for
+// concurrent use.
+type Pool struct {
+	c       Config
+	slots   chan struct{} // one for each channel that is in use
+	opening chan struct{} // held during a handshake
+
+	mu         sync.Mutex
+	idle       []*channel // the one used last at the end
+	generation uint64
+	last       Server
+	closed     bool
+	state      State
+}
+
+// New returns a Pool that opens its channels when they are needed.
+func New(c Config) *Pool {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return &Pool{c: c, slots: make(chan struct{}, channels), opening: make(chan struct{}, 1)}
+}
 
 // SamLogon asks whether the challenge was answered rightly. ctx should have a
 // deadline. Errors carry a fault kind and, where the domain controller decided,
 // its NTSTATUS (StatusOf): fault.Unreachable when nothing was decided.
+//
+// A domain controller counts each wrong password that it is asked about. So a
+// question is asked again, over another channel or of another domain controller,
+// only if the first cannot have been read: nothing was sent, the last byte of it
+// was never acknowledged by the other side's kernel within a second and the
+// connection has been reset, or the server said that it did not take it up. In
+// any other case a broken connection is fault.Unreachable, and whoever signs in
+// tries again.
 func (p *Pool) SamLogon(ctx context.Context, l Logon) (*Validation, error) {
-	return nil, fault.New(fault.Unreachable, "no domain controller can be asked")
+	l, err := p.admit(l)
+	if err != nil {
+		return nil, err
+	}
+	for try := 1; ; try++ {
+		ch, err := p.take(ctx)
+		if err != nil {
+			return nil, err
+		}
+		v, err := ch.logon(ctx, l)
+		p.give(ch, err)
+		if err == nil || !isUnread(err) || ctx.Err() != nil || try == 3 {
+			p.note(&l, err)
+			return v, err
+		}
+		p.c.Log.Info("a channel to the domain controller was lost; asking over another", "dc", ch.server.Name, "error", err)
+	}
 }
 
-// Check proves that the machine's account is good: it opens a channel, or uses
-// one that is open, and asks the domain controller over it. It returns the DNS
-// name of the one that answered.
+// Check proves that the machine's account is good, by a channel opened anew. It
+// returns the DNS name of the domain controller that took it.
 func (p *Pool) Check(ctx context.Context) (dc string, err error) {
-	return "", fault.New(fault.Unreachable, "no domain controller can be asked")
+	if err := p.slot(ctx); err != nil {
+		return "", err
+	}
+	ch, err := p.open(ctx, true)
+	if err != nil {
+		<-p.slots
+		return "", err
+	}
+	p.give(ch, nil)
+	return ch.server.Name, nil
 }
 
 // DC returns the DNS name of the domain controller that was good last, or "".
-func (p *Pool) DC() string { return "" }
+func (p *Pool) DC() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.last.Name
+}
 
-// Close ends the channels. Safe on nil and twice.
-func (p *Pool) Close() {}
+// Rekey makes every further channel one under the machine's password of now.
+// Calls that are under way finish over the old ones.
+func (p *Pool) Rekey() {
+	p.mu.Lock()
+	p.generation++
+	old := p.idle
+	p.idle = nil
+	p.mu.Unlock()
+	for _, ch := range old {
+		ch.conn.close()
+	}
+}
+
+// Close ends the channels; calls that are under way finish. Safe on nil and
+// twice.
+func (p *Pool) Close() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.Rekey()
+}
+
+// slot waits until one more channel may be used.
+func (p *Pool) slot(ctx context.Context) error {
+	select {
+	case p.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fault.Wrap(fault.Unreachable, "wait for a channel to the domain controller", ctx.Err())
+	}
+}
+
+// take returns a channel to use, which give takes back.
+func (p *Pool) take(ctx context.Context) (*channel, error) {
+	if err := p.slot(ctx); err != nil {
+		return nil, err
+	}
+	ch, err := p.open(ctx, false)
+	if err != nil {
+		<-p.slots
+	}
+	return ch, err
+}
+
+// ready returns an idle channel that is still alive; nil where there is none.
+func (p *Pool) ready() *channel {
+	for {
+		p.mu.Lock()
+		n := len(p.idle)
+		if n == 0 {
+			p.mu.Unlock()
+			return nil
+		}
+		ch := p.idle[n-1]
+		p.idle = p.idle[:n-1]
+		p.mu.Unlock()
+		if ch.conn.alive() {
+			return ch
+		}
+		ch.conn.close()
+	}
+}
+
+// give takes a channel back.
+func (p *Pool) give(ch *channel, err error) {
+	var s *Status
+	broken := err != nil && !errors.As(err, &s)
+	p.mu.Lock()
+	keep := !broken && !ch.conn.dead && !p.closed && ch.generation == p.generation && len(p.idle) < channels
+	if keep {
+		p.idle = append(p.idle, ch)
+		p.last = ch.server
+	}
+	p.mu.Unlock()
+	if !keep {
+		ch.conn.close()
+	}
+	if broken && isUnread(err) {
+		p.c.Servers.Bad(ch.server.Addr)
+	}
+	<-p.slots
+}
+
+// open returns an idle channel or, one handshake at a time, a new one; with
+// anew, a new one in any case.
+func (p *Pool) open(ctx context.Context, anew bool) (*channel, error) {
+	if !anew {
+		if ch := p.ready(); ch != nil {
+			return ch, nil
+		}
+	}
+	select {
+	case p.opening <- struct{}{}:
+		defer func() { <-p.opening }()
+	case <-ctx.Done():
+		return nil, fault.Wrap(fault.Unreachable, "wait for a channel to the domain controller", ctx.Err())
+	}
+	if !anew {
+		// Whoever was before may have given one back by now.
+		if ch := p.ready(); ch != nil {
+			return ch, nil
+		}
+	}
+	p.mu.Lock()
+	generation, closed := p.generation, p.closed
+	p.mu.Unlock()
+	if closed {
+		return nil, fault.New(fault.Unreachable, "this machine is leaving its domain")
+	}
+	account, err := p.c.Machine.Account(ctx)
+	if err != nil {
+		return nil, fault.Wrap(fault.Unreachable, "read the machine's account", err)
+	}
+	defer account.Wipe()
+	servers, err := p.c.Servers.Servers(ctx)
+	if err != nil {
+		return nil, fault.Wrap(fault.Unreachable, "find a domain controller", err)
+	}
+	err = fault.New(fault.Unreachable, "no domain controller is known")
+	for i, server := range servers {
+		one, cancel := ctx, context.CancelFunc(func() {})
+		if i < len(servers)-1 {
+			one, cancel = context.WithTimeout(ctx, openTime)
+		}
+		var ch *channel
+		ch, err = open(one, p.c.Dial, server, account)
+		cancel()
+		if err == nil {
+			ch.generation = generation
+			p.c.Servers.Good(server.Addr)
+			p.mu.Lock()
+			p.last = server
+			p.mu.Unlock()
+			return ch, nil
+		}
+		if _, decided := StatusOf(err); !decided {
+			p.c.Servers.Bad(server.Addr)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		p.c.Log.Warn("no channel to the domain controller", "dc", server.Name, "error", err, "remedy", fault.Remedy(err))
+	}
+	return nil, err
+}

@@ -81,6 +81,9 @@ var meanings = map[uint32]struct {
 type Status struct {
 	Code uint32
 	Text string // instead of the usual sentence; may be empty
+	// Foreign: the domain controller does not answer for that domain; somebody
+	// else may know the user (MS-NRPC 3.5.4.5.1, Authoritative = FALSE).
+	Foreign bool
 }
 
 // Error says what the status means, with its number.
@@ -107,6 +110,13 @@ func refusal(code uint32, text, remedy string) error {
 		err = fault.WithRemedy(err, remedy)
 	}
 	return err
+}
+
+// Authoritative says whether nobody else need be asked about the user: false
+// where the domain controller said that the user's domain is not its own.
+func Authoritative(err error) bool {
+	var s *Status
+	return !errors.As(err, &s) || !s.Foreign
 }
 
 // StatusOf returns the NTSTATUS that err carries; false where there is none,
