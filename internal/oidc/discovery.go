@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package oidc
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"time"
+
+	gooidc "github.com/coreos/go-oidc/v3/oidc"
+
+	"github.com/latchkey-nas/latchkey/internal/fault"
+)
+
+// How long what the tenant said is believed, and how often it is asked.
+const (
+	keepFor      = 24 * time.Hour
+	refreshAfter = time.Hour
+	retryAfter   = 30 * time.Second // while it does not answer
+)
+
+// metadata is what we use of the discovery document (OpenID Connect Discovery 1.0).
+type metadata struct {
+	Authorize  string
+	Token      string
+	Keys       string
+	EndSession string
+	read       time.Time
+}
+
+// metadata returns the discovery document: the one at hand while it is not old,
+// or a new one. Many who ask at once are one question.
+func (c *Client) metadata(ctx context.Context) (*metadata, error) {
+	for {
+		c.mu.Lock()
+		m, now := c.found, c.c.Now()
+		if m != nil && now.Sub(m.read) < keepFor {
+			c.mu.Unlock()
+			return m, nil
+		}
+		if c.health != errNotAsked && c.asking == nil && now.Sub(c.looked) < retryAfter/10 && c.health != nil {
+			err := c.health
+			c.mu.Unlock()
+			return nil, err // it was silent a moment ago
+		}
+		wait := c.asking
+		if wait == nil {
+			c.asking = make(chan struct{})
+			c.mu.Unlock()
+			return c.look(ctx)
+		}
+		c.mu.Unlock()
+		select {
+		case <-wait:
+			c.mu.Lock()
+			m, err := c.found, c.health
+			c.mu.Unlock()
+			if err != nil && m == nil {
+				return nil, err
+			}
+		case <-ctx.Done():
+			return nil, fault.Wrap(fault.Unreachable, "wait for the tenant", ctx.Err())
+		}
+	}
+}
+
+// look asks for the discovery document. The caller holds the turn: c.asking.
+func (c *Client) look(ctx context.Context) (*metadata, error) {
+	// Others may wait for this answer: it does not end with who asked first.
+	ask, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
+	defer cancel()
+	m, err := c.discover(ask)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.looked = c.c.Now()
+	before := c.health
+	c.health = err
+	if err == nil {
+		c.found = m
+	}
+	close(c.asking)
+	c.asking = nil
+	switch {
+	case err != nil && (before == nil || before == errNotAsked):
+		c.c.Log.Warn("sign-in with Entra ID is not offered: the tenant's discovery document cannot be had", "issuer", c.issuer, "error", err, "remedy", fault.Remedy(err))
+	case err == nil && before != nil && before != errNotAsked:
+		c.c.Log.Info("the tenant answers again", "issuer", c.issuer)
+	}
+	if c.found != nil && c.c.Now().Sub(c.found.read) < keepFor {
+		return c.found, nil
+	}
+	return nil, err
+}
+
+// discover reads the document once.
+func (c *Client) discover(ctx context.Context) (*metadata, error) {
+	const op = "read the tenant's discovery document"
+	p, err := gooidc.NewProvider(gooidc.ClientContext(ctx, c.http), c.issuer)
+	var mismatch *gooidc.IssuerMismatchError
+	switch {
+	case errors.As(err, &mismatch):
+		return nil, &fault.Error{Kind: fault.Conflict, Op: op, Err: fmt.Errorf("%s says that it is another issuer: %w", c.issuer, ErrIssuer),
+			Remedy: "the tenant id is not this tenant's, or the authority is another cloud's"}
+	case err != nil:
+		return nil, &fault.Error{Kind: fault.Unreachable, Op: op, Err: clipped(err),
+			Remedy: "see that the tenant id is right, and that this machine reaches " + c.issuer + " (HTTPS_PROXY is honoured)"}
+	}
+	var doc struct {
+		Keys       string   `json:"jwks_uri"`
+		EndSession string   `json:"end_session_endpoint"`
+		Modes      []string `json:"response_modes_supported"`
+		Algorithms []string `json:"id_token_signing_alg_values_supported"`
+	}
+	if err := p.Claims(&doc); err != nil {
+		return nil, fault.Wrap(fault.Unreachable, op, clipped(err))
+	}
+	e := p.Endpoint()
+	for name, address := range map[string]string{"authorization_endpoint": e.AuthURL, "token_endpoint": e.TokenURL, "jwks_uri": doc.Keys} {
+		if u, err := url.Parse(address); err != nil || u.Host == "" || !safe(u) {
+			return nil, fault.Errorf(fault.Unreachable, "%s: its %s is no https address", op, name)
+		}
+	}
+	if u, err := url.Parse(doc.EndSession); err != nil || !safe(u) {
+		doc.EndSession = ""
+	}
+	if len(doc.Modes) > 0 && !slices.Contains(doc.Modes, c.c.ResponseMode) {
+		return nil, fault.WithRemedy(fault.Errorf(fault.Conflict, "%s: it does not answer by %s", op, c.c.ResponseMode), "set sso.response_mode to one of its ways")
+	}
+	if len(doc.Algorithms) > 0 && !slices.Contains(doc.Algorithms, gooidc.RS256) {
+		return nil, fault.Errorf(fault.Conflict, "%s: it does not sign by RS256", op)
+	}
+	return &metadata{Authorize: e.AuthURL, Token: e.TokenURL, Keys: doc.Keys, EndSession: doc.EndSession, read: c.c.Now()}, nil
+}
+
+// Check asks the tenant anew for its discovery document and its keys. It is for
+// `sso test` and before new settings are applied.
+func (c *Client) Check(ctx context.Context) error {
+	c.mu.Lock()
+	for c.asking != nil {
+		wait := c.asking
+		c.mu.Unlock()
+		<-wait
+		c.mu.Lock()
+	}
+	c.asking = make(chan struct{})
+	c.mu.Unlock()
+	m, err := c.look(ctx)
+	if err == nil {
+		err = c.Health() // what is still believed does not count here
+	}
+	if err != nil {
+		return err
+	}
+	return c.keys.refresh(ctx, m)
+}
+
+// Health is why nobody can be sent to the tenant now; nil: it answered when it
+// was asked last. It never asks.
+func (c *Client) Health() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.health
+}
+
+// Run keeps what is known of the tenant fresh until ctx ends.
+func (c *Client) Run(ctx context.Context) {
+	for {
+		wait := retryAfter
+		if err := c.Check(ctx); err == nil {
+			wait = refreshAfter / 6 // health is looked at more often than keys are due
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// transport is how the tenant is reached.
+func (c *Config) transport() (http.RoundTripper, error) {
+	base := c.Transport
+	if base == nil {
+		t := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
+			TLSHandshakeTimeout: askTime, ResponseHeaderTimeout: askTime, MaxResponseHeaderBytes: 64 << 10,
+			MaxIdleConns: 4, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true}
+		if c.CAFile != "" {
+			pem, err := os.ReadFile(c.CAFile)
+			if err != nil {
+				return nil, fault.Wrap(fault.Malformed, "ca file: read it", err)
+			}
+			pool, err := x509.SystemCertPool()
+			if err != nil {
+				pool = x509.NewCertPool()
+			}
+			if !pool.AppendCertsFromPEM(pem) {
+				return nil, fault.Errorf(fault.Malformed, "ca file: %s has no certificate", c.CAFile)
+			}
+			t.TLSClientConfig.RootCAs = pool
+		}
+		base = t
+	}
+	return bounded{base}, nil
+}
+
+// bounded cuts answers that are too long.
+type bounded struct{ base http.RoundTripper }
+
+// RoundTrip asks once.
+func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := b.base.RoundTrip(r)
+	if err == nil {
+		resp.Body = &boundedBody{ReadCloser: resp.Body, left: maxAnswer}
+	}
+	return resp, err
+}
+
+type boundedBody struct {
+	io.ReadCloser
+	left int
+}
+
+// errTooLong is an answer that nobody needs.
+var errTooLong = errors.New("the answer is longer than 1 MiB")
+
+// Read reads on while there is room.
+func (b *boundedBody) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, errTooLong
+	}
+	n, err := b.ReadCloser.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
+}
+
+// clipped bounds the text of an error that quotes the other side.
+func clipped(err error) error {
+	if text := err.Error(); len(text) > 300 {
+		return errors.New(text[:300] + "…")
+	}
+	return err
+}
