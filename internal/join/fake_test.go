@@ -64,6 +64,9 @@ type world struct {
 	pings  map[netip.Addr]directory.DC
 	skew   time.Duration
 
+	lagging map[netip.Addr]*krbtest.KDC // domain controllers with a KDC of their own
+	kpasswd func(to string) error       // answers a change of the machine's password; nil: the port is closed
+
 	zoneErr error
 	names   map[string][]netip.Addr // registered
 	local   []netip.Addr
@@ -164,10 +167,30 @@ func (w *world) ping(_ context.Context, a netip.Addr, _ string) (directory.DC, e
 }
 
 func (w *world) client(dc netip.Addr) *kerberos.Client {
-	return kerberos.NewClient(kerberos.Config{Realm: testRealm, Servers: kerberos.NewPool(dc), Dial: w.kdcs.Dial})
+	k := w.kdcs
+	if own := w.lagging[dc]; own != nil {
+		k = own
+	}
+	return kerberos.NewClient(kerberos.Config{Realm: testRealm, Servers: kerberos.NewPool(dc), Dial: k.Dial})
 }
 
-func (w *world) kdc(_ string, dc netip.Addr) kdc { return w.client(dc) }
+func (w *world) kdc(_ string, dc netip.Addr) kdc { return fakeKDC{w.client(dc), w} }
+
+// fakeKDC has a kpasswd service that does what the world says.
+type fakeKDC struct {
+	*kerberos.Client
+	w *world
+}
+
+func (k fakeKDC) ChangePassword(ctx context.Context, who kerberos.Principal, with kerberos.Secret, to secret.Bytes) error {
+	if k.w.kpasswd == nil {
+		return fault.New(fault.Unreachable, "port 464 is closed")
+	}
+	if _, err := k.Login(ctx, who, with); err != nil {
+		return err
+	}
+	return k.w.kpasswd(string(to.Reveal()))
+}
 
 func (w *world) bind(ctx context.Context, dc directory.DC, who kerberos.Principal, with kerberos.Secret) (tree, error) {
 	s := kerberos.NewSession(w.client(dc.Addr), who, with)
@@ -330,6 +353,7 @@ func (f *fakeTree) Modify(_ context.Context, dn string, changes []directory.Chan
 	}
 	for _, c := range changes {
 		switch {
+		case c.Attribute.Name == "unicodePwd" && c.Op == directory.DeleteValues: // the first half of a change
 		case c.Attribute.Name == "unicodePwd":
 			f.w.setPassword(a, c.Attribute.Values[0])
 		case c.Op == directory.AddValues:

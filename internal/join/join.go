@@ -171,8 +171,7 @@ func (j *Joiner) member(ctx context.Context, s *Step, p *plan) (*store.Machine, 
 
 func forget(m *store.Machine) {
 	if m != nil {
-		m.Password.Wipe()
-		m.PreviousPassword.Wipe()
+		m.Wipe()
 	}
 }
 

@@ -29,6 +29,18 @@ func machineKeytab(ctx context.Context, k kdc, p *plan, password secret.Bytes, k
 	if login.KVNO != 0 {
 		kvno = login.KVNO
 	}
+	entries, err := machineEntries(p, login, password, kvno, at)
+	if err != nil {
+		return nil, 0, err
+	}
+	return &kerberos.Keytab{Entries: entries}, kvno, nil
+}
+
+// machineEntries makes the keytab's entries of a password: the account and every
+// SPN, AES256 and AES128. login tells how the domain makes keys of this
+// account's passwords.
+func machineEntries(p *plan, login *kerberos.Login, password secret.Bytes, kvno uint32, at time.Time) ([]kerberos.KeytabEntry, error) {
+	who := kerberos.Account(p.account(), p.realm())
 	infos := slices.Clone(login.Keys)
 	for _, e := range []kerberos.EType{kerberos.AES256, kerberos.AES128} {
 		if !slices.ContainsFunc(infos, func(i kerberos.KeyInfo) bool { return i.EType == e }) {
@@ -47,7 +59,7 @@ func machineKeytab(ctx context.Context, k kdc, p *plan, password secret.Bytes, k
 		}
 		key, err := kerberos.DeriveKey(password, info)
 		if err != nil {
-			return nil, 0, fault.Wrap(fault.Unknown, "make the machine's keys", err)
+			return nil, fault.Wrap(fault.Unknown, "make the machine's keys", err)
 		}
 		keys = append(keys, key)
 	}
@@ -57,9 +69,7 @@ func machineKeytab(ctx context.Context, k kdc, p *plan, password secret.Bytes, k
 		class, host, _ := strings.Cut(spn, "/")
 		principals = append(principals, kerberos.Service(class, host, p.realm()))
 	}
-	kt := &kerberos.Keytab{}
-	kt.Add(kerberos.MachineEntries(principals, keys, kvno, at)...)
-	return kt, kvno, nil
+	return kerberos.MachineEntries(principals, keys, kvno, at), nil
 }
 
 // signInKind is the kind of a failure to sign in as the machine itself: its

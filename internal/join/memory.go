@@ -15,6 +15,9 @@ type Memory interface {
 	// when the machine is in no domain.
 	Machine(ctx context.Context) (*store.Machine, error)
 	PutMachine(ctx context.Context, m *store.Machine) error
+	// UpdateMachine changes the record in one transaction; an error of fn leaves
+	// it as it was.
+	UpdateMachine(ctx context.Context, fn func(*store.Machine) error) error
 	DeleteMachine(ctx context.Context) error
 }
 

@@ -53,6 +53,9 @@ const (
 	StepDelete     = "account-delete"
 	StepDisable    = "account-disable"
 	StepForget     = "forget"
+	StepPassword   = "password" // which of the machine's passwords counts
+	StepPrepare    = "prepare"  // the new one, before the domain has it
+	StepChange     = "change"   // the domain is told
 )
 
 // Step is one line of a long task.
