@@ -72,6 +72,7 @@ type Config struct {
 	NSS       NSS
 	Login     Login
 	Samba     Samba
+	NTLM      NTLM
 	API       API
 	Log       Log
 	Limits    Limits
@@ -166,6 +167,11 @@ type Samba struct {
 	Pipe           string
 	PrivilegedPipe string
 	Interface      int64
+}
+
+// NTLM says which ways of it are taken beside NTLMv2.
+type NTLM struct {
+	MSCHAPv2 bool // responses of MS-CHAPv2, for RADIUS
 }
 
 // API says who may call what on api.sock.

@@ -70,6 +70,7 @@ func Sections() []Section {
 		{"nss.groups", "Which groups are published, by the same rules. A hidden group keeps its number in the id lists of its members."},
 		{"login", "How people sign in. Who may use which service is not here: see `latchkey access`."},
 		{"samba", "How smbd asks this daemon. `latchkey samba enable` and `latchkey samba disable` set what is needed."},
+		{"ntlm", "What is taken of NTLM besides NTLMv2. NTLMv1 never is."},
 		{"api", "Who may call what on /run/latchkey/api.sock."},
 		{"log", "What the daemon writes to the journal."},
 		{"limits", "What one caller may take, so that it cannot starve the others."},
@@ -194,6 +195,9 @@ func makeTable() []Key {
 		{Name: "samba.interface", Doc: "The version of the protocol on the pipes: 31 for Samba 4.10 to 4.16, 32 for 4.17 to 4.21, 33 from 4.22 on. 0: as `smbd -V` says.",
 			Min: 31, Max: 33, zero: true, Effect: NextRun,
 			field: func(c *Config) any { return &c.Samba.Interface }},
+
+		{Name: "ntlm.mschapv2", Doc: "Whether answers of MS-CHAPv2 may be checked, which a RADIUS server for 802.1X or a VPN asks for (ntlm_auth --allow-mschapv2). Whoever listens to one can find the password's hash, so keep it inside of a TLS tunnel (PEAP).",
+			field: func(c *Config) any { return &c.NTLM.MSCHAPv2 }},
 
 		{Name: "api.authenticators", Doc: "Local programs that may ask the daemon to check passwords, besides root and the group latchkey-login: \"uid:33\", \"gid:33\", the name of a local account, or %name of a local group.",
 			Example: `["www-data", "%shadow"]`, check: checkAuthenticator,

@@ -19,7 +19,7 @@ func (d *Daemon) openLogin() {
 		file = filepath.Join(config.LogDir, "audit.jsonl")
 	}
 	d.audit = audit.Open(file, d.log)
-	d.login = login.New(login.Config{Store: d.store, Audit: d.audit, Log: d.log, Domain: d.loginDomain, Settings: d.loginSettings,
+	d.login = login.New(login.Config{Store: d.store, Audit: d.audit, Log: d.log, Domain: d.loginDomain, Settings: d.loginSettings, NTLM: d.ntlm,
 		Shown: func(ctx context.Context) error {
 			if d.publisher == nil {
 				return nil

@@ -12,10 +12,11 @@ import (
 	"github.com/latchkey-nas/latchkey/internal/config"
 	"github.com/latchkey-nas/latchkey/internal/directory"
 	"github.com/latchkey-nas/latchkey/internal/fault"
-	"github.com/latchkey-nas/latchkey/internal/idmap"
 	"github.com/latchkey-nas/latchkey/internal/identity"
+	"github.com/latchkey-nas/latchkey/internal/idmap"
 	"github.com/latchkey-nas/latchkey/internal/kerberos"
 	"github.com/latchkey-nas/latchkey/internal/mirror"
+	"github.com/latchkey-nas/latchkey/internal/netlogon"
 	"github.com/latchkey-nas/latchkey/internal/publish"
 	"github.com/latchkey-nas/latchkey/internal/resolve"
 	"github.com/latchkey-nas/latchkey/internal/snapshot"
@@ -24,16 +25,17 @@ import (
 
 // member is what runs while the machine is in a domain.
 type member struct {
-	mirror  *mirror.Mirror
-	client  *directory.Client
-	session *kerberos.Session
-	kdc     *kerberos.Client
-	realm   string
-	fqdn    string
-	names   identity.Domain
-	tenant  identity.GUID
-	cancel  context.CancelFunc
-	done    chan struct{}
+	mirror   *mirror.Mirror
+	client   *directory.Client
+	session  *kerberos.Session
+	kdc      *kerberos.Client
+	netlogon *netlogon.Pool
+	realm    string
+	fqdn     string
+	names    identity.Domain
+	tenant   identity.GUID
+	cancel   context.CancelFunc
+	done     chan struct{}
 }
 
 // stop ends the mirror and its connections. Safe on nil.
@@ -43,6 +45,7 @@ func (m *member) stop() {
 	}
 	m.cancel()
 	<-m.done
+	m.netlogon.Close()
 	_ = m.client.Close()
 	m.session.Close()
 }
@@ -93,7 +96,7 @@ func (d *Daemon) enter(ctx context.Context, machine *store.Machine, first func(c
 		kerberos.Account(machine.ComputerAccount, realm), kerberos.Password(machine.Password))
 	client := directory.NewClient(directory.Config{Locator: locator, Credential: session})
 	ctx, cancel := context.WithCancel(ctx)
-	m := &member{client: client, session: session, kdc: kdc, realm: realm, fqdn: machine.FQDN, names: machine.Domain, tenant: machine.Tenant, cancel: cancel, done: make(chan struct{}),
+	m := &member{client: client, session: session, kdc: kdc, netlogon: d.openNetlogon(locator), realm: realm, fqdn: machine.FQDN, names: machine.Domain, tenant: machine.Tenant, cancel: cancel, done: make(chan struct{}),
 		mirror: mirror.New(mirror.Config{Store: d.store, Directory: mirror.LDAP(client), Interval: c.SyncInterval,
 			SweepInterval: c.SweepInterval, FullInterval: c.FullInterval, MaxDeletions: int(c.MaxDeletions), Log: d.log})}
 	go func() {

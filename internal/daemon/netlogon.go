@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"context"
+
+	"github.com/latchkey-nas/latchkey/internal/directory"
+	"github.com/latchkey-nas/latchkey/internal/login"
+	"github.com/latchkey-nas/latchkey/internal/netlogon"
+	"github.com/latchkey-nas/latchkey/internal/secret"
+	"github.com/latchkey-nas/latchkey/internal/store"
+)
+
+// openNetlogon prepares the machine account's secure channels. There is one
+// Pool in all, for the membership's time.
+func (d *Daemon) openNetlogon(locator *directory.Locator) *netlogon.Pool {
+	return netlogon.New(netlogon.Config{Machine: machineAccount{d.store}, Servers: controllers{locator}, Log: d.log,
+		MSCHAPv2: func() bool { return d.settings.now().NTLM.MSCHAPv2 }})
+}
+
+// ntlm is who is asked about answered challenges; nil while the machine is in no
+// domain.
+func (d *Daemon) ntlm() login.NTLMAuthority {
+	if m := d.current(); m != nil && m.netlogon != nil {
+		return m.netlogon
+	}
+	return nil
+}
+
+// machineAccount is the store's record as package netlogon wants it.
+type machineAccount struct{ store *store.Store }
+
+// Account reads the account. A password that is on its way counts too, for the
+// domain may know it already.
+func (a machineAccount) Account(ctx context.Context) (*netlogon.Account, error) {
+	m, err := a.store.Machine(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &netlogon.Account{Domain: m.Domain.NetBIOS, Name: m.ComputerAccount,
+		Passwords: []secret.Bytes{m.Password, m.PendingPassword, m.PreviousPassword}}, nil
+}
+
+// controllers are the locator's domain controllers.
+type controllers struct{ *directory.Locator }
+
+// Servers returns them, best first.
+func (c controllers) Servers(ctx context.Context) ([]netlogon.Server, error) {
+	dcs, err := c.Candidates(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]netlogon.Server, len(dcs))
+	for i, dc := range dcs {
+		all[i] = netlogon.Server{Name: dc.Host, Addr: dc.Addr}
+	}
+	return all, nil
+}
