@@ -48,6 +48,9 @@ type Event struct {
 	// what happened, for an administrator. What the stranger was told may be less.
 	Reason string `json:"reason,omitempty"`
 	Detail string `json:"detail,omitempty"`
+	// Hint is what may stand behind a refusal, as far as there is evidence:
+	// "guest", "no-hash", "changed-lately", "not-arrived", "ntlm-hash".
+	Hint string `json:"hint,omitempty"`
 
 	Door       string `json:"door,omitempty"`
 	Service    string `json:"service,omitempty"`

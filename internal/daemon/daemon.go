@@ -118,7 +118,7 @@ func New(ctx context.Context, opt Options) (*Daemon, error) {
 		Admin: grpcapi.Admin{Joiner: d, Leaver: d, Syncer: d, Statuser: d, Configurer: d}}
 	if d.store != nil {
 		d.openLogin()
-		doors.Login = d.login
+		doors.Login = signIns{d.login}
 	}
 	d.doors = grpcapi.New(doors)
 	d.shim = d.openShim()

@@ -8,8 +8,10 @@ import (
 
 	"github.com/latchkey-nas/latchkey/internal/audit"
 	"github.com/latchkey-nas/latchkey/internal/config"
+	"github.com/latchkey-nas/latchkey/internal/grpcapi"
 	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/login"
+	"github.com/latchkey-nas/latchkey/internal/store"
 )
 
 // openLogin prepares the sign-ins; the store is open.
@@ -48,6 +50,18 @@ func (d *Daemon) loginDomain() *login.Domain {
 
 // loginSettings is [login] as package login has it.
 func (d *Daemon) loginSettings() login.Settings {
-	c := d.settings.now().Login
-	return login.Settings{Offline: c.Offline == "on", OfflineAge: c.OfflineAge, PasswordURL: c.PasswordURL}
+	all := d.settings.now()
+	c := all.Login
+	s := login.Settings{Offline: c.Offline == "on", OfflineAge: c.OfflineAge, PasswordURL: c.PasswordURL,
+		Hybrid: all.Directory.People == config.PeopleHybrid}
+	if m := d.current(); m != nil && all.Directory.People == "" {
+		s.Hybrid = m.people == store.PeopleHybrid
+	}
+	return s
 }
+
+// signIns is the work of package login as the gRPC doors want it.
+type signIns struct{ *login.Login }
+
+// Converse begins one sign-in by questions and answers.
+func (s signIns) Converse(req login.Request) grpcapi.Conversation { return s.Login.Converse(req) }

@@ -34,6 +34,7 @@ type member struct {
 	fqdn     string
 	names    identity.Domain
 	tenant   identity.GUID
+	people   store.People
 	cancel   context.CancelFunc
 	done     chan struct{}
 }
@@ -96,7 +97,7 @@ func (d *Daemon) enter(ctx context.Context, machine *store.Machine, first func(c
 		kerberos.Account(machine.ComputerAccount, realm), kerberos.Password(machine.Password))
 	client := directory.NewClient(directory.Config{Locator: locator, Credential: session})
 	ctx, cancel := context.WithCancel(ctx)
-	m := &member{client: client, session: session, kdc: kdc, netlogon: d.openNetlogon(locator), realm: realm, fqdn: machine.FQDN, names: machine.Domain, tenant: machine.Tenant, cancel: cancel, done: make(chan struct{}),
+	m := &member{client: client, session: session, kdc: kdc, netlogon: d.openNetlogon(locator), realm: realm, fqdn: machine.FQDN, names: machine.Domain, tenant: machine.Tenant, people: machine.People, cancel: cancel, done: make(chan struct{}),
 		mirror: mirror.New(mirror.Config{Store: d.store, Directory: mirror.LDAP(client), Interval: c.SyncInterval,
 			SweepInterval: c.SweepInterval, FullInterval: c.FullInterval, MaxDeletions: int(c.MaxDeletions), Log: d.log})}
 	go func() {

@@ -64,7 +64,7 @@ func (s spoken) Next(ctx context.Context, answer secret.Bytes) (shim.Step, error
 	step, err := s.c.Next(ctx, answer)
 	next := shim.Step{Tell: step.Tell}
 	if step.Ask != nil {
-		next.Ask = &shim.Prompt{Text: step.Ask.Text, Echo: step.Ask.Echo}
+		next.Ask = &shim.Prompt{Text: step.Ask.Text, Echo: step.Ask.Echo, New: step.Ask.New}
 	}
 	if step.Done != nil {
 		next.Done = personOf(step.Done)

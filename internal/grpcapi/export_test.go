@@ -2,5 +2,13 @@
 
 package grpcapi
 
+import "github.com/latchkey-nas/latchkey/internal/login"
+
 // ToUser is what GetUser answers with.
 var ToUser = toUser
+
+// TopicNumber is the number that a topic of package login has outside.
+func TopicNumber(t login.Topic) int32 { return int32(topics[t]) }
+
+// VerdictNumber is the number that a verdict has outside.
+func VerdictNumber(v login.Verdict) int32 { return int32(verdicts[v]) }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package grpcapi serves the product's gRPC services: IdentityService to
-// everybody, LoginService to those who bring other people's passwords,
+// everybody, LoginService to those who bring other people's passwords, SsoService to apps,
 // AdminService and AccessService to administrators.
 //
 // Every method is three steps: parse the request, call the work, answer. The
@@ -44,6 +44,10 @@ type Config struct {
 	Admin Admin
 	// Login decides who may in; nil where nobody can be signed in.
 	Login Login
+	// Sso keeps who is signed in by a browser, SsoSetter sets that up; nil where
+	// nobody can be signed in.
+	Sso       Sso
+	SsoSetter SsoSetter
 
 	// Identify reads who connected; nil is peer.CallerOf. Tests play others.
 	Identify func(*net.UnixConn) (peer.Caller, error)
@@ -82,8 +86,10 @@ func New(c Config) *Server {
 		d.guard.calls.interval = min(time.Second, c.Limits.CallTimeout/4)
 		d.server = grpc.NewServer(s.options(d)...)
 		d.server.RegisterService(identityDesc(), &identityService{directory: c.Directory, limits: c.Limits})
-		latchkeyv1.RegisterLoginServiceServer(d.server, &loginService{login: c.Login, door: name})
+		latchkeyv1.RegisterLoginServiceServer(d.server, &loginService{login: c.Login, door: name, wrong: &throttle{}})
+		latchkeyv1.RegisterSsoServiceServer(d.server, &ssoService{sso: c.Sso, directory: c.Directory, door: name})
 		if name == peer.Admin {
+			latchkeyv1.RegisterSsoAdminServiceServer(d.server, &ssoAdminService{setter: c.SsoSetter})
 			latchkeyv1.RegisterAccessServiceServer(d.server, &accessService{login: c.Login})
 			latchkeyv1.RegisterAdminServiceServer(d.server, &adminService{admin: c.Admin})
 		}

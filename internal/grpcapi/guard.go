@@ -49,11 +49,16 @@ func (g *guard) tap(ctx context.Context, info *tap.Info) (context.Context, error
 	return g.calls.begin(ctx, conn, g.longest(info.FullMethodName)), nil
 }
 
+// conversationTime is how long somebody may think about a password.
+const conversationTime = 5 * time.Minute
+
 // longest is how long a call of this method may take; 0 is without end.
 func (g *guard) longest(method string) time.Duration {
 	switch method {
 	case latchkeyv1.IdentityService_WatchIdentities_FullMethodName, healthpb.Health_Watch_FullMethodName:
 		return 0
+	case latchkeyv1.LoginService_Converse_FullMethodName:
+		return conversationTime
 	case latchkeyv1.AdminService_Join_FullMethodName, latchkeyv1.AdminService_Leave_FullMethodName,
 		latchkeyv1.AdminService_Sync_FullMethodName:
 		return g.limits.TaskTimeout

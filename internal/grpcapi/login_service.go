@@ -17,11 +17,14 @@ import (
 	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
 )
 
-// Login decides who may in; *login.Login does.
+// Login decides who may in; *login.Login does. It may be a [Negotiator] as well.
 type Login interface {
 	Authenticate(ctx context.Context, req login.Request, password secret.Bytes) (*login.Result, error)
 	Account(ctx context.Context, req login.Request) (*login.Result, error)
 	ChangePassword(ctx context.Context, req login.Request, old, new secret.Bytes) (texts []string, err error)
+	Converse(req login.Request) Conversation
+	Explain(ctx context.Context, req login.Request, password secret.Bytes) (*login.Explanation, error)
+	VerifyNTLM(ctx context.Context, req login.NTLMRequest) (*login.NTLMResult, error)
 	Policy(ctx context.Context) (access.Policy, error)
 	SetRules(ctx context.Context, caller, service string, effect access.Effect, who ...string) ([]access.Rule, error)
 }
@@ -33,6 +36,7 @@ type loginService struct {
 	latchkeyv1.UnimplementedLoginServiceServer
 	login Login // may be nil
 	door  peer.Name
+	wrong *throttle
 }
 
 // told is what this door's callers may know of an error. Those of admin.sock
@@ -83,7 +87,12 @@ func (s *loginService) Authenticate(ctx context.Context, req *latchkeyv1.Authent
 	if err != nil {
 		return nil, err
 	}
+	settle, err := s.throttle(ctx, r.Name)
+	if err != nil {
+		return nil, err
+	}
 	in, err := s.login.Authenticate(ctx, r, password)
+	settle(err)
 	if err != nil {
 		return nil, s.told(err)
 	}
@@ -115,7 +124,12 @@ func (s *loginService) ChangePassword(ctx context.Context, req *latchkeyv1.Chang
 	if err != nil {
 		return nil, err
 	}
+	settle, err := s.throttle(ctx, r.Name)
+	if err != nil {
+		return nil, err
+	}
 	texts, err := s.login.ChangePassword(ctx, r, old, replacement)
+	settle(err)
 	if err != nil {
 		return nil, s.told(err)
 	}
@@ -126,6 +140,11 @@ var hows = map[login.How]latchkeyv1.Session_How{
 	login.ByKerberos: latchkeyv1.Session_HOW_KERBEROS,
 	login.ByOffline:  latchkeyv1.Session_HOW_OFFLINE,
 	login.ByAccount:  latchkeyv1.Session_HOW_ACCOUNT,
+
+	login.ByNTLM:      latchkeyv1.Session_HOW_NTLM,
+	login.ByTicket:    latchkeyv1.Session_HOW_TICKET,
+	login.ByNegotiate: latchkeyv1.Session_HOW_NEGOTIATE,
+	login.ByFederated: latchkeyv1.Session_HOW_FEDERATED,
 }
 
 func toSession(r *login.Result) *latchkeyv1.Session {

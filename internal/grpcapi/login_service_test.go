@@ -5,6 +5,7 @@ package grpcapi_test
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -25,6 +26,9 @@ type signer struct {
 	password string
 	err      error
 	policy   access.Policy
+	talk     *talk
+	closed   atomic.Int64
+	ntlm     login.NTLMRequest
 }
 
 func (s *signer) result() *login.Result {

@@ -108,6 +108,27 @@ func (b *budget) take(ctx context.Context, row identity.RowID, source string) (s
 	}
 }
 
+// spent returns how many wrong passwords count now, of all and of one source.
+func (b *budget) spent(row identity.RowID, source string) (all, mine int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if sp := b.users[row]; sp != nil {
+		return sp.count(b.now(), source)
+	}
+	return 0, 0
+}
+
+// open returns errSpent while the domain is not asked for a source.
+func (b *budget) open(row identity.RowID, source string) error {
+	if all, mine := b.spent(row, source); all >= perUser || mine >= perSource {
+		return errSpent
+	}
+	return nil
+}
+
+// describe says what is taken for the domain's limit.
+func (b *budget) describe() string { return "5 within 2 minutes" }
+
 // mayCheck says whether a source that has spent its budget may have one password
 // compared with the verifier now.
 func (b *budget) mayCheck(row identity.RowID, source string) bool {

@@ -15,6 +15,9 @@ import (
 type Prompt struct {
 	Text string
 	Echo bool // what is typed may be seen
+	// What is asked for: neither, where it is a code or another thing.
+	Password bool // the password, which the caller may know already
+	New      bool // the password to be, or the same again
 }
 
 // Step is one turn of a conversation: texts to show, and then either a question
@@ -35,6 +38,7 @@ type Conversation struct {
 	expect   expected
 	old, new secret.Bytes
 	over     bool
+	permit   bool // the access rules are asked at the end
 }
 
 type expected uint8
@@ -49,6 +53,14 @@ const (
 // Begin starts a conversation. Nobody is asked anything yet.
 func (l *Login) Begin(req Request) *Conversation {
 	return &Conversation{l: l, a: l.begin(req, audit.SignIn)}
+}
+
+// Converse starts a conversation that lets in nobody who may not use the
+// service: for doors that have no question of their own about that.
+func (l *Login) Converse(req Request) *Conversation {
+	c := l.Begin(req)
+	c.permit = true
+	return c
 }
 
 // errOver is a call after the end.
@@ -89,7 +101,7 @@ func (c *Conversation) Close() {
 
 func (c *Conversation) ask(what expected, text string, tell ...string) (Step, error) {
 	c.expect = what
-	return Step{Tell: tell, Ask: &Prompt{Text: text}}, nil
+	return Step{Tell: tell, Ask: &Prompt{Text: text, Password: what == expectPassword, New: what >= expectNew}}, nil
 }
 
 func (c *Conversation) refuse(err error, tell ...string) (Step, error) {
@@ -97,7 +109,14 @@ func (c *Conversation) refuse(err error, tell ...string) (Step, error) {
 	return Step{Tell: tell}, c.a.end(err)
 }
 
-func (c *Conversation) done(r *Result, tell ...string) (Step, error) {
+func (c *Conversation) done(ctx context.Context, r *Result, tell ...string) (Step, error) {
+	if c.permit {
+		c.a.proved = true
+		if err := c.l.permit(ctx, c.a, r.User, rowsOf(r.Groups)); err != nil {
+			r.Wipe()
+			return c.refuse(err, tell...)
+		}
+	}
 	c.over = true
 	_ = c.a.end(nil)
 	return Step{Tell: append(tell, r.Warnings...), Done: r}, nil
@@ -106,7 +125,7 @@ func (c *Conversation) done(r *Result, tell ...string) (Step, error) {
 func (c *Conversation) password(ctx context.Context, answer secret.Bytes) (Step, error) {
 	r, err := c.l.password(ctx, c.a, answer)
 	if err == nil {
-		return c.done(r)
+		return c.done(ctx, r)
 	}
 	if !fault.Is(err, fault.MustChange) {
 		return c.refuse(err)
@@ -135,5 +154,5 @@ func (c *Conversation) change(ctx context.Context, again secret.Bytes) (Step, er
 	if err != nil {
 		return c.refuse(err, texts...)
 	}
-	return c.done(r, texts...)
+	return c.done(ctx, r, texts...)
 }

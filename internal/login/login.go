@@ -112,6 +112,7 @@ type Settings struct {
 	Offline     bool
 	OfflineAge  time.Duration // of a verifier; 0: 14 days
 	PasswordURL string        // where people of Entra ID change their password
+	Hybrid      bool          // the tenant has people of an on-premises directory
 }
 
 // Config is what a Login works with. All but Present and Now are required.
@@ -139,6 +140,7 @@ type Login struct {
 	c        Config
 	refused  refusals
 	budget   *budget
+	evidence *evidence
 	pace     pace
 	ntlmPace pace
 	slots    chan struct{} // for Argon2: memory
@@ -167,6 +169,7 @@ func New(cfg Config) *Login {
 	l := &Login{c: cfg, slots: make(chan struct{}, 2), talks: make(chan struct{}, 16)}
 	l.refused.init()
 	l.budget = newBudget(cfg.Store, cfg.Log, cfg.Now)
+	l.evidence = newEvidence(cfg.Store, cfg.Log, cfg.Now)
 	return l
 }
 

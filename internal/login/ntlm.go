@@ -13,6 +13,8 @@ import (
 	"github.com/latchkey-nas/latchkey/internal/netlogon"
 )
 
+const hintNTLM = "ntlm-hash"
+
 // NTLMAuthority asks the domain about an answered challenge; *netlogon.Pool does.
 type NTLMAuthority interface {
 	SamLogon(ctx context.Context, l netlogon.Logon) (*netlogon.Validation, error)
@@ -110,6 +112,11 @@ func (l *Login) ntlm(ctx context.Context, a *attempt, req *NTLMRequest) (*NTLMRe
 	v, err := authority.SamLogon(ctx, netlogon.Logon{Domain: req.Domain, User: req.Name, Workstation: req.Workstation,
 		Challenge: req.Challenge, NT: req.NT, LM: req.LM, Parameters: req.Parameters})
 	<-fresh
+	l.learnNTLM(p.user, err)
+	if fault.Is(err, fault.BadCredential) && l.evidence.of(p.user).ntlmUnsynced() {
+		a.event.Hint = hintNTLM
+		err = fault.WithRemedy(err, remedyNTLM)
+	}
 	switch {
 	case fault.Is(err, fault.BadCredential):
 		settle(true)

@@ -90,6 +90,12 @@ func (l *Login) try(ctx context.Context, a *attempt, password secret.Bytes) (*Re
 	}
 	defer func() { settle(false) }()
 	r, err := l.kerberos(ctx, a, d, p, password)
+	l.learn(p.user, err)
+	if err != nil {
+		if h := l.hint(p.user, err); h != nil {
+			a.event.Hint = h.ID
+		}
+	}
 	switch kind := fault.KindOf(err); {
 	case err == nil:
 		l.refused.accept(r.User.Row, l.refused.of(r.User, password))

@@ -63,9 +63,23 @@ var access = map[string]rule{
 	"/latchkey.v1.AdminService/Sync":      {Nobody, Administrators},
 	"/latchkey.v1.AdminService/SetConfig": {Nobody, Administrators},
 
-	"/latchkey.v1.LoginService/Authenticate":   {Authenticators, Administrators},
-	"/latchkey.v1.LoginService/CheckAccess":    {Authenticators, Administrators},
-	"/latchkey.v1.LoginService/ChangePassword": {Authenticators, Administrators},
+	"/latchkey.v1.LoginService/Authenticate":    {Authenticators, Administrators},
+	"/latchkey.v1.LoginService/CheckAccess":     {Authenticators, Administrators},
+	"/latchkey.v1.LoginService/ChangePassword":  {Authenticators, Administrators},
+	"/latchkey.v1.LoginService/Converse":        {Authenticators, Administrators},
+	"/latchkey.v1.LoginService/Explain":         {Authenticators, Administrators},
+	"/latchkey.v1.LoginService/VerifyNTLM":      {Authenticators, Administrators},
+	"/latchkey.v1.LoginService/AcceptNegotiate": {Authenticators, Administrators},
+
+	"/latchkey.v1.SsoService/BeginSignIn":   {Authenticators, Administrators},
+	"/latchkey.v1.SsoService/ExchangeCode":  {Authenticators, Administrators},
+	"/latchkey.v1.SsoService/GetSession":    {Authenticators, Administrators},
+	"/latchkey.v1.SsoService/ListSessions":  {Authenticators, Administrators},
+	"/latchkey.v1.SsoService/RevokeSession": {Authenticators, Administrators},
+
+	"/latchkey.v1.SsoAdminService/SetSso":  {Nobody, Administrators},
+	"/latchkey.v1.SsoAdminService/TestSso": {Nobody, Administrators},
+	"/latchkey.v1.SsoAdminService/GetSso":  {Nobody, Administrators},
 
 	"/latchkey.v1.AccessService/ListAccessRules": {Nobody, Administrators},
 	"/latchkey.v1.AccessService/SetAccessRules":  {Nobody, Administrators},

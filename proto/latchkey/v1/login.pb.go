@@ -14,6 +14,7 @@ package latchkeyv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -38,6 +39,14 @@ const (
 	Session_HOW_OFFLINE Session_How = 2
 	// No password was asked for.
 	Session_HOW_ACCOUNT Session_How = 3
+	// A domain controller took the answer to an NTLM challenge.
+	Session_HOW_NTLM Session_How = 4
+	// A ticket that another program of this machine accepted.
+	Session_HOW_TICKET Session_How = 5
+	// A ticket that was accepted here.
+	Session_HOW_NEGOTIATE Session_How = 6
+	// A token of Entra ID.
+	Session_HOW_FEDERATED Session_How = 7
 )
 
 // Enum value maps for Session_How.
@@ -47,12 +56,20 @@ var (
 		1: "HOW_KERBEROS",
 		2: "HOW_OFFLINE",
 		3: "HOW_ACCOUNT",
+		4: "HOW_NTLM",
+		5: "HOW_TICKET",
+		6: "HOW_NEGOTIATE",
+		7: "HOW_FEDERATED",
 	}
 	Session_How_value = map[string]int32{
 		"HOW_UNSPECIFIED": 0,
 		"HOW_KERBEROS":    1,
 		"HOW_OFFLINE":     2,
 		"HOW_ACCOUNT":     3,
+		"HOW_NTLM":        4,
+		"HOW_TICKET":      5,
+		"HOW_NEGOTIATE":   6,
+		"HOW_FEDERATED":   7,
 	}
 )
 
@@ -81,6 +98,210 @@ func (x Session_How) Number() protoreflect.EnumNumber {
 // Deprecated: Use Session_How.Descriptor instead.
 func (Session_How) EnumDescriptor() ([]byte, []int) {
 	return file_latchkey_v1_login_proto_rawDescGZIP(), []int{4, 0}
+}
+
+// Kind says what is asked for.
+type ConverseResponse_Question_Kind int32
+
+const (
+	ConverseResponse_Question_KIND_UNSPECIFIED ConverseResponse_Question_Kind = 0
+	// What is typed may be seen.
+	ConverseResponse_Question_KIND_SHOWN ConverseResponse_Question_Kind = 1
+	// What is typed is not shown.
+	ConverseResponse_Question_KIND_HIDDEN ConverseResponse_Question_Kind = 2
+	// The password.
+	ConverseResponse_Question_KIND_PASSWORD ConverseResponse_Question_Kind = 3
+	// The password to be, or the same again.
+	ConverseResponse_Question_KIND_NEW_PASSWORD ConverseResponse_Question_Kind = 4
+)
+
+// Enum value maps for ConverseResponse_Question_Kind.
+var (
+	ConverseResponse_Question_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_SHOWN",
+		2: "KIND_HIDDEN",
+		3: "KIND_PASSWORD",
+		4: "KIND_NEW_PASSWORD",
+	}
+	ConverseResponse_Question_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED":  0,
+		"KIND_SHOWN":        1,
+		"KIND_HIDDEN":       2,
+		"KIND_PASSWORD":     3,
+		"KIND_NEW_PASSWORD": 4,
+	}
+)
+
+func (x ConverseResponse_Question_Kind) Enum() *ConverseResponse_Question_Kind {
+	p := new(ConverseResponse_Question_Kind)
+	*p = x
+	return p
+}
+
+func (x ConverseResponse_Question_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ConverseResponse_Question_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_latchkey_v1_login_proto_enumTypes[1].Descriptor()
+}
+
+func (ConverseResponse_Question_Kind) Type() protoreflect.EnumType {
+	return &file_latchkey_v1_login_proto_enumTypes[1]
+}
+
+func (x ConverseResponse_Question_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ConverseResponse_Question_Kind.Descriptor instead.
+func (ConverseResponse_Question_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_latchkey_v1_login_proto_rawDescGZIP(), []int{8, 0, 0}
+}
+
+// Topic says what the step is about.
+type ExplainResponse_Step_Topic int32
+
+const (
+	ExplainResponse_Step_TOPIC_UNSPECIFIED ExplainResponse_Step_Topic = 0
+	// Whom the name means.
+	ExplainResponse_Step_TOPIC_NAME ExplainResponse_Step_Topic = 1
+	// The state of the account.
+	ExplainResponse_Step_TOPIC_ACCOUNT ExplainResponse_Step_Topic = 2
+	// The access rules.
+	ExplainResponse_Step_TOPIC_ACCESS ExplainResponse_Step_Topic = 3
+	// Whether there can be a password, how old it is, when it ends.
+	ExplainResponse_Step_TOPIC_PASSWORD ExplainResponse_Step_Topic = 4
+	// Wrong passwords lately.
+	ExplainResponse_Step_TOPIC_BUDGET ExplainResponse_Step_Topic = 5
+	// The domain controllers.
+	ExplainResponse_Step_TOPIC_KDC ExplainResponse_Step_Topic = 6
+	// What this machine remembers for when none answers.
+	ExplainResponse_Step_TOPIC_OFFLINE ExplainResponse_Step_Topic = 7
+	// NTLM.
+	ExplainResponse_Step_TOPIC_NTLM ExplainResponse_Step_Topic = 8
+	// What came of the password that was tried.
+	ExplainResponse_Step_TOPIC_SIGN_IN ExplainResponse_Step_Topic = 9
+)
+
+// Enum value maps for ExplainResponse_Step_Topic.
+var (
+	ExplainResponse_Step_Topic_name = map[int32]string{
+		0: "TOPIC_UNSPECIFIED",
+		1: "TOPIC_NAME",
+		2: "TOPIC_ACCOUNT",
+		3: "TOPIC_ACCESS",
+		4: "TOPIC_PASSWORD",
+		5: "TOPIC_BUDGET",
+		6: "TOPIC_KDC",
+		7: "TOPIC_OFFLINE",
+		8: "TOPIC_NTLM",
+		9: "TOPIC_SIGN_IN",
+	}
+	ExplainResponse_Step_Topic_value = map[string]int32{
+		"TOPIC_UNSPECIFIED": 0,
+		"TOPIC_NAME":        1,
+		"TOPIC_ACCOUNT":     2,
+		"TOPIC_ACCESS":      3,
+		"TOPIC_PASSWORD":    4,
+		"TOPIC_BUDGET":      5,
+		"TOPIC_KDC":         6,
+		"TOPIC_OFFLINE":     7,
+		"TOPIC_NTLM":        8,
+		"TOPIC_SIGN_IN":     9,
+	}
+)
+
+func (x ExplainResponse_Step_Topic) Enum() *ExplainResponse_Step_Topic {
+	p := new(ExplainResponse_Step_Topic)
+	*p = x
+	return p
+}
+
+func (x ExplainResponse_Step_Topic) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ExplainResponse_Step_Topic) Descriptor() protoreflect.EnumDescriptor {
+	return file_latchkey_v1_login_proto_enumTypes[2].Descriptor()
+}
+
+func (ExplainResponse_Step_Topic) Type() protoreflect.EnumType {
+	return &file_latchkey_v1_login_proto_enumTypes[2]
+}
+
+func (x ExplainResponse_Step_Topic) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ExplainResponse_Step_Topic.Descriptor instead.
+func (ExplainResponse_Step_Topic) EnumDescriptor() ([]byte, []int) {
+	return file_latchkey_v1_login_proto_rawDescGZIP(), []int{10, 0, 0}
+}
+
+// Verdict says what the step means for the sign-in.
+type ExplainResponse_Step_Verdict int32
+
+const (
+	ExplainResponse_Step_VERDICT_UNSPECIFIED ExplainResponse_Step_Verdict = 0
+	// Nothing stands in the way.
+	ExplainResponse_Step_VERDICT_OK ExplainResponse_Step_Verdict = 1
+	// Worth knowing; a sign-in may work.
+	ExplainResponse_Step_VERDICT_WARNING ExplainResponse_Step_Verdict = 2
+	// No sign-in will work.
+	ExplainResponse_Step_VERDICT_REFUSED ExplainResponse_Step_Verdict = 3
+	// Could not be found out.
+	ExplainResponse_Step_VERDICT_UNKNOWN ExplainResponse_Step_Verdict = 4
+	// Not looked at, because of an earlier step.
+	ExplainResponse_Step_VERDICT_SKIPPED ExplainResponse_Step_Verdict = 5
+)
+
+// Enum value maps for ExplainResponse_Step_Verdict.
+var (
+	ExplainResponse_Step_Verdict_name = map[int32]string{
+		0: "VERDICT_UNSPECIFIED",
+		1: "VERDICT_OK",
+		2: "VERDICT_WARNING",
+		3: "VERDICT_REFUSED",
+		4: "VERDICT_UNKNOWN",
+		5: "VERDICT_SKIPPED",
+	}
+	ExplainResponse_Step_Verdict_value = map[string]int32{
+		"VERDICT_UNSPECIFIED": 0,
+		"VERDICT_OK":          1,
+		"VERDICT_WARNING":     2,
+		"VERDICT_REFUSED":     3,
+		"VERDICT_UNKNOWN":     4,
+		"VERDICT_SKIPPED":     5,
+	}
+)
+
+func (x ExplainResponse_Step_Verdict) Enum() *ExplainResponse_Step_Verdict {
+	p := new(ExplainResponse_Step_Verdict)
+	*p = x
+	return p
+}
+
+func (x ExplainResponse_Step_Verdict) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ExplainResponse_Step_Verdict) Descriptor() protoreflect.EnumDescriptor {
+	return file_latchkey_v1_login_proto_enumTypes[3].Descriptor()
+}
+
+func (ExplainResponse_Step_Verdict) Type() protoreflect.EnumType {
+	return &file_latchkey_v1_login_proto_enumTypes[3]
+}
+
+func (x ExplainResponse_Step_Verdict) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ExplainResponse_Step_Verdict.Descriptor instead.
+func (ExplainResponse_Step_Verdict) EnumDescriptor() ([]byte, []int) {
+	return file_latchkey_v1_login_proto_rawDescGZIP(), []int{10, 0, 1}
 }
 
 type AccessRule_Effect int32
@@ -116,11 +337,11 @@ func (x AccessRule_Effect) String() string {
 }
 
 func (AccessRule_Effect) Descriptor() protoreflect.EnumDescriptor {
-	return file_latchkey_v1_login_proto_enumTypes[1].Descriptor()
+	return file_latchkey_v1_login_proto_enumTypes[4].Descriptor()
 }
 
 func (AccessRule_Effect) Type() protoreflect.EnumType {
-	return &file_latchkey_v1_login_proto_enumTypes[1]
+	return &file_latchkey_v1_login_proto_enumTypes[4]
 }
 
 func (x AccessRule_Effect) Number() protoreflect.EnumNumber {
@@ -129,7 +350,7 @@ func (x AccessRule_Effect) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AccessRule_Effect.Descriptor instead.
 func (AccessRule_Effect) EnumDescriptor() ([]byte, []int) {
-	return file_latchkey_v1_login_proto_rawDescGZIP(), []int{7, 0}
+	return file_latchkey_v1_login_proto_rawDescGZIP(), []int{15, 0}
 }
 
 type AuthenticateRequest struct {
@@ -138,7 +359,7 @@ type AuthenticateRequest struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// UTF-8, at most 1,024 bytes. Never stored, never logged.
 	Password []byte `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
-	// As PAM calls it: "sshd", "login"; or "smb", "web".
+	// As PAM calls it: "sshd", "login"; or "samba", "web".
 	Service string `protobuf:"bytes,3,opt,name=service,proto3" json:"service,omitempty"`
 	// Where the person sits, for the audit and for the budget of wrong passwords.
 	RemoteHost    string `protobuf:"bytes,4,opt,name=remote_host,json=remoteHost,proto3" json:"remote_host,omitempty"`
@@ -563,6 +784,603 @@ func (x *ChangePasswordResponse) GetTexts() []string {
 	return nil
 }
 
+type ConverseRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Step:
+	//
+	//	*ConverseRequest_Begin_
+	//	*ConverseRequest_Reply
+	Step          isConverseRequest_Step `protobuf_oneof:"step"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConverseRequest) Reset() {
+	*x = ConverseRequest{}
+	mi := &file_latchkey_v1_login_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConverseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConverseRequest) ProtoMessage() {}
+
+func (x *ConverseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_latchkey_v1_login_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConverseRequest.ProtoReflect.Descriptor instead.
+func (*ConverseRequest) Descriptor() ([]byte, []int) {
+	return file_latchkey_v1_login_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ConverseRequest) GetStep() isConverseRequest_Step {
+	if x != nil {
+		return x.Step
+	}
+	return nil
+}
+
+func (x *ConverseRequest) GetBegin() *ConverseRequest_Begin {
+	if x != nil {
+		if x, ok := x.Step.(*ConverseRequest_Begin_); ok {
+			return x.Begin
+		}
+	}
+	return nil
+}
+
+func (x *ConverseRequest) GetReply() []byte {
+	if x != nil {
+		if x, ok := x.Step.(*ConverseRequest_Reply); ok {
+			return x.Reply
+		}
+	}
+	return nil
+}
+
+type isConverseRequest_Step interface {
+	isConverseRequest_Step()
+}
+
+type ConverseRequest_Begin_ struct {
+	// The first message, and no other.
+	Begin *ConverseRequest_Begin `protobuf:"bytes,1,opt,name=begin,proto3,oneof"`
+}
+
+type ConverseRequest_Reply struct {
+	// The answer to the question of the last response. At most 1,024 bytes.
+	Reply []byte `protobuf:"bytes,2,opt,name=reply,proto3,oneof"`
+}
+
+func (*ConverseRequest_Begin_) isConverseRequest_Step() {}
+
+func (*ConverseRequest_Reply) isConverseRequest_Step() {}
+
+// ConverseResponse is what the daemon says next: texts, and then a question, or
+// the session. With neither, a status follows.
+type ConverseResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// To be shown, in order.
+	Tell          []string                   `protobuf:"bytes,1,rep,name=tell,proto3" json:"tell,omitempty"`
+	Ask           *ConverseResponse_Question `protobuf:"bytes,2,opt,name=ask,proto3" json:"ask,omitempty"`
+	Done          *Session                   `protobuf:"bytes,3,opt,name=done,proto3" json:"done,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConverseResponse) Reset() {
+	*x = ConverseResponse{}
+	mi := &file_latchkey_v1_login_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConverseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConverseResponse) ProtoMessage() {}
+
+func (x *ConverseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_latchkey_v1_login_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConverseResponse.ProtoReflect.Descriptor instead.
+func (*ConverseResponse) Descriptor() ([]byte, []int) {
+	return file_latchkey_v1_login_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ConverseResponse) GetTell() []string {
+	if x != nil {
+		return x.Tell
+	}
+	return nil
+}
+
+func (x *ConverseResponse) GetAsk() *ConverseResponse_Question {
+	if x != nil {
+		return x.Ask
+	}
+	return nil
+}
+
+func (x *ConverseResponse) GetDone() *Session {
+	if x != nil {
+		return x.Done
+	}
+	return nil
+}
+
+type ExplainRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In any form, any case.
+	Name       string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Service    string `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
+	RemoteHost string `protobuf:"bytes,3,opt,name=remote_host,json=remoteHost,proto3" json:"remote_host,omitempty"`
+	// Empty: no password is tried. Never stored, never logged.
+	Password      []byte `protobuf:"bytes,4,opt,name=password,proto3" json:"password,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainRequest) Reset() {
+	*x = ExplainRequest{}
+	mi := &file_latchkey_v1_login_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainRequest) ProtoMessage() {}
+
+func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_latchkey_v1_login_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
+func (*ExplainRequest) Descriptor() ([]byte, []int) {
+	return file_latchkey_v1_login_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ExplainRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ExplainRequest) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *ExplainRequest) GetRemoteHost() string {
+	if x != nil {
+		return x.RemoteHost
+	}
+	return ""
+}
+
+func (x *ExplainRequest) GetPassword() []byte {
+	if x != nil {
+		return x.Password
+	}
+	return nil
+}
+
+type ExplainResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order in which a sign-in takes them.
+	Steps []*ExplainResponse_Step `protobuf:"bytes,1,rep,name=steps,proto3" json:"steps,omitempty"`
+	// Who would be let in, or was: absent where they are not.
+	Session       *Session `protobuf:"bytes,2,opt,name=session,proto3" json:"session,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainResponse) Reset() {
+	*x = ExplainResponse{}
+	mi := &file_latchkey_v1_login_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainResponse) ProtoMessage() {}
+
+func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_latchkey_v1_login_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
+func (*ExplainResponse) Descriptor() ([]byte, []int) {
+	return file_latchkey_v1_login_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ExplainResponse) GetSteps() []*ExplainResponse_Step {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetSession() *Session {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+type VerifyNTLMRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names as the client sent them, in any case: the response is a hash over them.
+	Domain      string `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
+	Name        string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Workstation string `protobuf:"bytes,3,opt,name=workstation,proto3" json:"workstation,omitempty"`
+	// Exactly 8 bytes.
+	Challenge []byte `protobuf:"bytes,4,opt,name=challenge,proto3" json:"challenge,omitempty"`
+	// NTLMv2; at most 64 KiB.
+	NtResponse []byte `protobuf:"bytes,5,opt,name=nt_response,json=ntResponse,proto3" json:"nt_response,omitempty"`
+	// Ignored; it may be empty.
+	LmResponse []byte `protobuf:"bytes,6,opt,name=lm_response,json=lmResponse,proto3" json:"lm_response,omitempty"`
+	// ParameterControl of MS-NRPC 2.2.1.4.15; usually 0.
+	Parameters uint32 `protobuf:"varint,7,opt,name=parameters,proto3" json:"parameters,omitempty"`
+	// Empty: "samba".
+	Service       string `protobuf:"bytes,8,opt,name=service,proto3" json:"service,omitempty"`
+	RemoteHost    string `protobuf:"bytes,9,opt,name=remote_host,json=remoteHost,proto3" json:"remote_host,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyNTLMRequest) Reset() {
+	*x = VerifyNTLMRequest{}
+	mi := &file_latchkey_v1_login_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyNTLMRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyNTLMRequest) ProtoMessage() {}
+
+func (x *VerifyNTLMRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_latchkey_v1_login_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyNTLMRequest.ProtoReflect.Descriptor instead.
+func (*VerifyNTLMRequest) Descriptor() ([]byte, []int) {
+	return file_latchkey_v1_login_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *VerifyNTLMRequest) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *VerifyNTLMRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *VerifyNTLMRequest) GetWorkstation() string {
+	if x != nil {
+		return x.Workstation
+	}
+	return ""
+}
+
+func (x *VerifyNTLMRequest) GetChallenge() []byte {
+	if x != nil {
+		return x.Challenge
+	}
+	return nil
+}
+
+func (x *VerifyNTLMRequest) GetNtResponse() []byte {
+	if x != nil {
+		return x.NtResponse
+	}
+	return nil
+}
+
+func (x *VerifyNTLMRequest) GetLmResponse() []byte {
+	if x != nil {
+		return x.LmResponse
+	}
+	return nil
+}
+
+func (x *VerifyNTLMRequest) GetParameters() uint32 {
+	if x != nil {
+		return x.Parameters
+	}
+	return 0
+}
+
+func (x *VerifyNTLMRequest) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *VerifyNTLMRequest) GetRemoteHost() string {
+	if x != nil {
+		return x.RemoteHost
+	}
+	return ""
+}
+
+type VerifyNTLMResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Session *Session               `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	// The session base key of MS-NLMP 3.3.2, 16 bytes.
+	SessionKey    []byte `protobuf:"bytes,2,opt,name=session_key,json=sessionKey,proto3" json:"session_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyNTLMResponse) Reset() {
+	*x = VerifyNTLMResponse{}
+	mi := &file_latchkey_v1_login_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyNTLMResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyNTLMResponse) ProtoMessage() {}
+
+func (x *VerifyNTLMResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_latchkey_v1_login_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyNTLMResponse.ProtoReflect.Descriptor instead.
+func (*VerifyNTLMResponse) Descriptor() ([]byte, []int) {
+	return file_latchkey_v1_login_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *VerifyNTLMResponse) GetSession() *Session {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *VerifyNTLMResponse) GetSessionKey() []byte {
+	if x != nil {
+		return x.SessionKey
+	}
+	return nil
+}
+
+type AcceptNegotiateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// SPNEGO (RFC 4178) or the Kerberos mechanism alone; not base64. At most 64 KiB.
+	Token []byte `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	// Empty: "web".
+	Service       string `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
+	RemoteHost    string `protobuf:"bytes,3,opt,name=remote_host,json=remoteHost,proto3" json:"remote_host,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptNegotiateRequest) Reset() {
+	*x = AcceptNegotiateRequest{}
+	mi := &file_latchkey_v1_login_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptNegotiateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptNegotiateRequest) ProtoMessage() {}
+
+func (x *AcceptNegotiateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_latchkey_v1_login_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptNegotiateRequest.ProtoReflect.Descriptor instead.
+func (*AcceptNegotiateRequest) Descriptor() ([]byte, []int) {
+	return file_latchkey_v1_login_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *AcceptNegotiateRequest) GetToken() []byte {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+func (x *AcceptNegotiateRequest) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *AcceptNegotiateRequest) GetRemoteHost() string {
+	if x != nil {
+		return x.RemoteHost
+	}
+	return ""
+}
+
+type AcceptNegotiateResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Session *Session               `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	// To be sent back to the client; may be empty.
+	Reply []byte `protobuf:"bytes,2,opt,name=reply,proto3" json:"reply,omitempty"`
+	// "kerberos".
+	Mechanism string `protobuf:"bytes,3,opt,name=mechanism,proto3" json:"mechanism,omitempty"`
+	// The service principal that the client asked for.
+	ServicePrincipal string `protobuf:"bytes,4,opt,name=service_principal,json=servicePrincipal,proto3" json:"service_principal,omitempty"`
+	KeyVersion       uint32 `protobuf:"varint,5,opt,name=key_version,json=keyVersion,proto3" json:"key_version,omitempty"`
+	// RFC 3961.
+	EncryptionType int32 `protobuf:"varint,6,opt,name=encryption_type,json=encryptionType,proto3" json:"encryption_type,omitempty"`
+	// How far the client's clock runs ahead.
+	ClockSkew     *durationpb.Duration `protobuf:"bytes,7,opt,name=clock_skew,json=clockSkew,proto3" json:"clock_skew,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptNegotiateResponse) Reset() {
+	*x = AcceptNegotiateResponse{}
+	mi := &file_latchkey_v1_login_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptNegotiateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptNegotiateResponse) ProtoMessage() {}
+
+func (x *AcceptNegotiateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_latchkey_v1_login_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptNegotiateResponse.ProtoReflect.Descriptor instead.
+func (*AcceptNegotiateResponse) Descriptor() ([]byte, []int) {
+	return file_latchkey_v1_login_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *AcceptNegotiateResponse) GetSession() *Session {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *AcceptNegotiateResponse) GetReply() []byte {
+	if x != nil {
+		return x.Reply
+	}
+	return nil
+}
+
+func (x *AcceptNegotiateResponse) GetMechanism() string {
+	if x != nil {
+		return x.Mechanism
+	}
+	return ""
+}
+
+func (x *AcceptNegotiateResponse) GetServicePrincipal() string {
+	if x != nil {
+		return x.ServicePrincipal
+	}
+	return ""
+}
+
+func (x *AcceptNegotiateResponse) GetKeyVersion() uint32 {
+	if x != nil {
+		return x.KeyVersion
+	}
+	return 0
+}
+
+func (x *AcceptNegotiateResponse) GetEncryptionType() int32 {
+	if x != nil {
+		return x.EncryptionType
+	}
+	return 0
+}
+
+func (x *AcceptNegotiateResponse) GetClockSkew() *durationpb.Duration {
+	if x != nil {
+		return x.ClockSkew
+	}
+	return nil
+}
+
 // AccessRule says that somebody may, or may not, use a service.
 type AccessRule struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -580,7 +1398,7 @@ type AccessRule struct {
 
 func (x *AccessRule) Reset() {
 	*x = AccessRule{}
-	mi := &file_latchkey_v1_login_proto_msgTypes[7]
+	mi := &file_latchkey_v1_login_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -592,7 +1410,7 @@ func (x *AccessRule) String() string {
 func (*AccessRule) ProtoMessage() {}
 
 func (x *AccessRule) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_login_proto_msgTypes[7]
+	mi := &file_latchkey_v1_login_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -605,7 +1423,7 @@ func (x *AccessRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccessRule.ProtoReflect.Descriptor instead.
 func (*AccessRule) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_login_proto_rawDescGZIP(), []int{7}
+	return file_latchkey_v1_login_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AccessRule) GetService() string {
@@ -653,7 +1471,7 @@ type ListAccessRulesRequest struct {
 
 func (x *ListAccessRulesRequest) Reset() {
 	*x = ListAccessRulesRequest{}
-	mi := &file_latchkey_v1_login_proto_msgTypes[8]
+	mi := &file_latchkey_v1_login_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -665,7 +1483,7 @@ func (x *ListAccessRulesRequest) String() string {
 func (*ListAccessRulesRequest) ProtoMessage() {}
 
 func (x *ListAccessRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_login_proto_msgTypes[8]
+	mi := &file_latchkey_v1_login_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -678,7 +1496,7 @@ func (x *ListAccessRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccessRulesRequest.ProtoReflect.Descriptor instead.
 func (*ListAccessRulesRequest) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_login_proto_rawDescGZIP(), []int{8}
+	return file_latchkey_v1_login_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListAccessRulesRequest) GetService() string {
@@ -697,7 +1515,7 @@ type ListAccessRulesResponse struct {
 
 func (x *ListAccessRulesResponse) Reset() {
 	*x = ListAccessRulesResponse{}
-	mi := &file_latchkey_v1_login_proto_msgTypes[9]
+	mi := &file_latchkey_v1_login_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -709,7 +1527,7 @@ func (x *ListAccessRulesResponse) String() string {
 func (*ListAccessRulesResponse) ProtoMessage() {}
 
 func (x *ListAccessRulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_login_proto_msgTypes[9]
+	mi := &file_latchkey_v1_login_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -722,7 +1540,7 @@ func (x *ListAccessRulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccessRulesResponse.ProtoReflect.Descriptor instead.
 func (*ListAccessRulesResponse) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_login_proto_rawDescGZIP(), []int{9}
+	return file_latchkey_v1_login_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListAccessRulesResponse) GetRules() []*AccessRule {
@@ -746,7 +1564,7 @@ type SetAccessRulesRequest struct {
 
 func (x *SetAccessRulesRequest) Reset() {
 	*x = SetAccessRulesRequest{}
-	mi := &file_latchkey_v1_login_proto_msgTypes[10]
+	mi := &file_latchkey_v1_login_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -758,7 +1576,7 @@ func (x *SetAccessRulesRequest) String() string {
 func (*SetAccessRulesRequest) ProtoMessage() {}
 
 func (x *SetAccessRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_login_proto_msgTypes[10]
+	mi := &file_latchkey_v1_login_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -771,7 +1589,7 @@ func (x *SetAccessRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAccessRulesRequest.ProtoReflect.Descriptor instead.
 func (*SetAccessRulesRequest) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_login_proto_rawDescGZIP(), []int{10}
+	return file_latchkey_v1_login_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SetAccessRulesRequest) GetService() string {
@@ -804,7 +1622,7 @@ type SetAccessRulesResponse struct {
 
 func (x *SetAccessRulesResponse) Reset() {
 	*x = SetAccessRulesResponse{}
-	mi := &file_latchkey_v1_login_proto_msgTypes[11]
+	mi := &file_latchkey_v1_login_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -816,7 +1634,7 @@ func (x *SetAccessRulesResponse) String() string {
 func (*SetAccessRulesResponse) ProtoMessage() {}
 
 func (x *SetAccessRulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_login_proto_msgTypes[11]
+	mi := &file_latchkey_v1_login_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -829,7 +1647,7 @@ func (x *SetAccessRulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAccessRulesResponse.ProtoReflect.Descriptor instead.
 func (*SetAccessRulesResponse) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_login_proto_rawDescGZIP(), []int{11}
+	return file_latchkey_v1_login_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SetAccessRulesResponse) GetRules() []*AccessRule {
@@ -839,11 +1657,213 @@ func (x *SetAccessRulesResponse) GetRules() []*AccessRule {
 	return nil
 }
 
+// Begin says who wants in where.
+type ConverseRequest_Begin struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Name       string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Service    string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
+	RemoteHost string                 `protobuf:"bytes,3,opt,name=remote_host,json=remoteHost,proto3" json:"remote_host,omitempty"`
+	Tty        string                 `protobuf:"bytes,4,opt,name=tty,proto3" json:"tty,omitempty"`
+	// Where the password is known already: it is not asked for.
+	Password      []byte `protobuf:"bytes,5,opt,name=password,proto3" json:"password,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConverseRequest_Begin) Reset() {
+	*x = ConverseRequest_Begin{}
+	mi := &file_latchkey_v1_login_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConverseRequest_Begin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConverseRequest_Begin) ProtoMessage() {}
+
+func (x *ConverseRequest_Begin) ProtoReflect() protoreflect.Message {
+	mi := &file_latchkey_v1_login_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConverseRequest_Begin.ProtoReflect.Descriptor instead.
+func (*ConverseRequest_Begin) Descriptor() ([]byte, []int) {
+	return file_latchkey_v1_login_proto_rawDescGZIP(), []int{7, 0}
+}
+
+func (x *ConverseRequest_Begin) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ConverseRequest_Begin) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *ConverseRequest_Begin) GetRemoteHost() string {
+	if x != nil {
+		return x.RemoteHost
+	}
+	return ""
+}
+
+func (x *ConverseRequest_Begin) GetTty() string {
+	if x != nil {
+		return x.Tty
+	}
+	return ""
+}
+
+func (x *ConverseRequest_Begin) GetPassword() []byte {
+	if x != nil {
+		return x.Password
+	}
+	return nil
+}
+
+// Question wants one reply.
+type ConverseResponse_Question struct {
+	state         protoimpl.MessageState         `protogen:"open.v1"`
+	Text          string                         `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	Kind          ConverseResponse_Question_Kind `protobuf:"varint,2,opt,name=kind,proto3,enum=latchkey.v1.ConverseResponse_Question_Kind" json:"kind,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConverseResponse_Question) Reset() {
+	*x = ConverseResponse_Question{}
+	mi := &file_latchkey_v1_login_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConverseResponse_Question) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConverseResponse_Question) ProtoMessage() {}
+
+func (x *ConverseResponse_Question) ProtoReflect() protoreflect.Message {
+	mi := &file_latchkey_v1_login_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConverseResponse_Question.ProtoReflect.Descriptor instead.
+func (*ConverseResponse_Question) Descriptor() ([]byte, []int) {
+	return file_latchkey_v1_login_proto_rawDescGZIP(), []int{8, 0}
+}
+
+func (x *ConverseResponse_Question) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *ConverseResponse_Question) GetKind() ConverseResponse_Question_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return ConverseResponse_Question_KIND_UNSPECIFIED
+}
+
+// Step is one thing that a sign-in depends on.
+type ExplainResponse_Step struct {
+	state   protoimpl.MessageState       `protogen:"open.v1"`
+	Topic   ExplainResponse_Step_Topic   `protobuf:"varint,1,opt,name=topic,proto3,enum=latchkey.v1.ExplainResponse_Step_Topic" json:"topic,omitempty"`
+	Verdict ExplainResponse_Step_Verdict `protobuf:"varint,2,opt,name=verdict,proto3,enum=latchkey.v1.ExplainResponse_Step_Verdict" json:"verdict,omitempty"`
+	// What was found.
+	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	// What to do about it; may be empty.
+	Remedy        string `protobuf:"bytes,4,opt,name=remedy,proto3" json:"remedy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainResponse_Step) Reset() {
+	*x = ExplainResponse_Step{}
+	mi := &file_latchkey_v1_login_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainResponse_Step) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainResponse_Step) ProtoMessage() {}
+
+func (x *ExplainResponse_Step) ProtoReflect() protoreflect.Message {
+	mi := &file_latchkey_v1_login_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainResponse_Step.ProtoReflect.Descriptor instead.
+func (*ExplainResponse_Step) Descriptor() ([]byte, []int) {
+	return file_latchkey_v1_login_proto_rawDescGZIP(), []int{10, 0}
+}
+
+func (x *ExplainResponse_Step) GetTopic() ExplainResponse_Step_Topic {
+	if x != nil {
+		return x.Topic
+	}
+	return ExplainResponse_Step_TOPIC_UNSPECIFIED
+}
+
+func (x *ExplainResponse_Step) GetVerdict() ExplainResponse_Step_Verdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return ExplainResponse_Step_VERDICT_UNSPECIFIED
+}
+
+func (x *ExplainResponse_Step) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *ExplainResponse_Step) GetRemedy() string {
+	if x != nil {
+		return x.Remedy
+	}
+	return ""
+}
+
 var File_latchkey_v1_login_proto protoreflect.FileDescriptor
 
 const file_latchkey_v1_login_proto_rawDesc = "" +
 	"\n" +
-	"\x17latchkey/v1/login.proto\x12\vlatchkey.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1alatchkey/v1/identity.proto\"\x85\x01\n" +
+	"\x17latchkey/v1/login.proto\x12\vlatchkey.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1alatchkey/v1/identity.proto\"\x85\x01\n" +
 	"\x13AuthenticateRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
 	"\bpassword\x18\x02 \x01(\fB\x03\x80\x01\x01R\bpassword\x12\x18\n" +
@@ -858,7 +1878,7 @@ const file_latchkey_v1_login_proto_rawDesc = "" +
 	"\vremote_host\x18\x03 \x01(\tR\n" +
 	"remoteHost\"E\n" +
 	"\x13CheckAccessResponse\x12.\n" +
-	"\asession\x18\x01 \x01(\v2\x14.latchkey.v1.SessionR\asession\"\xe4\x02\n" +
+	"\asession\x18\x01 \x01(\v2\x14.latchkey.v1.SessionR\asession\"\xa9\x03\n" +
 	"\aSession\x12%\n" +
 	"\x04user\x18\x01 \x01(\v2\x11.latchkey.v1.UserR\x04user\x12\x12\n" +
 	"\x04gids\x18\x02 \x03(\rR\x04gids\x12\x1d\n" +
@@ -867,12 +1887,17 @@ const file_latchkey_v1_login_proto_rawDesc = "" +
 	"\x03how\x18\x04 \x01(\x0e2\x18.latchkey.v1.Session.HowR\x03how\x12L\n" +
 	"\x14password_expire_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x12passwordExpireTime\x12\x1a\n" +
 	"\bwarnings\x18\x06 \x03(\tR\bwarnings\x12\x19\n" +
-	"\baudit_id\x18\a \x01(\tR\aauditId\"N\n" +
+	"\baudit_id\x18\a \x01(\tR\aauditId\"\x92\x01\n" +
 	"\x03How\x12\x13\n" +
 	"\x0fHOW_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fHOW_KERBEROS\x10\x01\x12\x0f\n" +
 	"\vHOW_OFFLINE\x10\x02\x12\x0f\n" +
-	"\vHOW_ACCOUNT\x10\x03\"\x9c\x01\n" +
+	"\vHOW_ACCOUNT\x10\x03\x12\f\n" +
+	"\bHOW_NTLM\x10\x04\x12\x0e\n" +
+	"\n" +
+	"HOW_TICKET\x10\x05\x12\x11\n" +
+	"\rHOW_NEGOTIATE\x10\x06\x12\x11\n" +
+	"\rHOW_FEDERATED\x10\a\"\x9c\x01\n" +
 	"\x15ChangePasswordRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12&\n" +
 	"\fold_password\x18\x02 \x01(\fB\x03\x80\x01\x01R\voldPassword\x12&\n" +
@@ -880,7 +1905,101 @@ const file_latchkey_v1_login_proto_rawDesc = "" +
 	"\vremote_host\x18\x04 \x01(\tR\n" +
 	"remoteHost\".\n" +
 	"\x16ChangePasswordResponse\x12\x14\n" +
-	"\x05texts\x18\x01 \x03(\tR\x05texts\"\x8e\x02\n" +
+	"\x05texts\x18\x01 \x03(\tR\x05texts\"\xfe\x01\n" +
+	"\x0fConverseRequest\x12:\n" +
+	"\x05begin\x18\x01 \x01(\v2\".latchkey.v1.ConverseRequest.BeginH\x00R\x05begin\x12\x1b\n" +
+	"\x05reply\x18\x02 \x01(\fB\x03\x80\x01\x01H\x00R\x05reply\x1a\x89\x01\n" +
+	"\x05Begin\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aservice\x18\x02 \x01(\tR\aservice\x12\x1f\n" +
+	"\vremote_host\x18\x03 \x01(\tR\n" +
+	"remoteHost\x12\x10\n" +
+	"\x03tty\x18\x04 \x01(\tR\x03tty\x12\x1f\n" +
+	"\bpassword\x18\x05 \x01(\fB\x03\x80\x01\x01R\bpasswordB\x06\n" +
+	"\x04step\"\xd5\x02\n" +
+	"\x10ConverseResponse\x12\x12\n" +
+	"\x04tell\x18\x01 \x03(\tR\x04tell\x128\n" +
+	"\x03ask\x18\x02 \x01(\v2&.latchkey.v1.ConverseResponse.QuestionR\x03ask\x12(\n" +
+	"\x04done\x18\x03 \x01(\v2\x14.latchkey.v1.SessionR\x04done\x1a\xc8\x01\n" +
+	"\bQuestion\x12\x12\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\x12?\n" +
+	"\x04kind\x18\x02 \x01(\x0e2+.latchkey.v1.ConverseResponse.Question.KindR\x04kind\"g\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n" +
+	"\n" +
+	"KIND_SHOWN\x10\x01\x12\x0f\n" +
+	"\vKIND_HIDDEN\x10\x02\x12\x11\n" +
+	"\rKIND_PASSWORD\x10\x03\x12\x15\n" +
+	"\x11KIND_NEW_PASSWORD\x10\x04\"\x80\x01\n" +
+	"\x0eExplainRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aservice\x18\x02 \x01(\tR\aservice\x12\x1f\n" +
+	"\vremote_host\x18\x03 \x01(\tR\n" +
+	"remoteHost\x12\x1f\n" +
+	"\bpassword\x18\x04 \x01(\fB\x03\x80\x01\x01R\bpassword\"\xfd\x04\n" +
+	"\x0fExplainResponse\x127\n" +
+	"\x05steps\x18\x01 \x03(\v2!.latchkey.v1.ExplainResponse.StepR\x05steps\x12.\n" +
+	"\asession\x18\x02 \x01(\v2\x14.latchkey.v1.SessionR\asession\x1a\x80\x04\n" +
+	"\x04Step\x12=\n" +
+	"\x05topic\x18\x01 \x01(\x0e2'.latchkey.v1.ExplainResponse.Step.TopicR\x05topic\x12C\n" +
+	"\averdict\x18\x02 \x01(\x0e2).latchkey.v1.ExplainResponse.Step.VerdictR\averdict\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12\x16\n" +
+	"\x06remedy\x18\x04 \x01(\tR\x06remedy\"\xbe\x01\n" +
+	"\x05Topic\x12\x15\n" +
+	"\x11TOPIC_UNSPECIFIED\x10\x00\x12\x0e\n" +
+	"\n" +
+	"TOPIC_NAME\x10\x01\x12\x11\n" +
+	"\rTOPIC_ACCOUNT\x10\x02\x12\x10\n" +
+	"\fTOPIC_ACCESS\x10\x03\x12\x12\n" +
+	"\x0eTOPIC_PASSWORD\x10\x04\x12\x10\n" +
+	"\fTOPIC_BUDGET\x10\x05\x12\r\n" +
+	"\tTOPIC_KDC\x10\x06\x12\x11\n" +
+	"\rTOPIC_OFFLINE\x10\a\x12\x0e\n" +
+	"\n" +
+	"TOPIC_NTLM\x10\b\x12\x11\n" +
+	"\rTOPIC_SIGN_IN\x10\t\"\x86\x01\n" +
+	"\aVerdict\x12\x17\n" +
+	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x0e\n" +
+	"\n" +
+	"VERDICT_OK\x10\x01\x12\x13\n" +
+	"\x0fVERDICT_WARNING\x10\x02\x12\x13\n" +
+	"\x0fVERDICT_REFUSED\x10\x03\x12\x13\n" +
+	"\x0fVERDICT_UNKNOWN\x10\x04\x12\x13\n" +
+	"\x0fVERDICT_SKIPPED\x10\x05\"\xa6\x02\n" +
+	"\x11VerifyNTLMRequest\x12\x16\n" +
+	"\x06domain\x18\x01 \x01(\tR\x06domain\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12 \n" +
+	"\vworkstation\x18\x03 \x01(\tR\vworkstation\x12\x1c\n" +
+	"\tchallenge\x18\x04 \x01(\fR\tchallenge\x12$\n" +
+	"\vnt_response\x18\x05 \x01(\fB\x03\x80\x01\x01R\n" +
+	"ntResponse\x12$\n" +
+	"\vlm_response\x18\x06 \x01(\fB\x03\x80\x01\x01R\n" +
+	"lmResponse\x12\x1e\n" +
+	"\n" +
+	"parameters\x18\a \x01(\rR\n" +
+	"parameters\x12\x18\n" +
+	"\aservice\x18\b \x01(\tR\aservice\x12\x1f\n" +
+	"\vremote_host\x18\t \x01(\tR\n" +
+	"remoteHost\"j\n" +
+	"\x12VerifyNTLMResponse\x12.\n" +
+	"\asession\x18\x01 \x01(\v2\x14.latchkey.v1.SessionR\asession\x12$\n" +
+	"\vsession_key\x18\x02 \x01(\fB\x03\x80\x01\x01R\n" +
+	"sessionKey\"n\n" +
+	"\x16AcceptNegotiateRequest\x12\x19\n" +
+	"\x05token\x18\x01 \x01(\fB\x03\x80\x01\x01R\x05token\x12\x18\n" +
+	"\aservice\x18\x02 \x01(\tR\aservice\x12\x1f\n" +
+	"\vremote_host\x18\x03 \x01(\tR\n" +
+	"remoteHost\"\xb3\x02\n" +
+	"\x17AcceptNegotiateResponse\x12.\n" +
+	"\asession\x18\x01 \x01(\v2\x14.latchkey.v1.SessionR\asession\x12\x19\n" +
+	"\x05reply\x18\x02 \x01(\fB\x03\x80\x01\x01R\x05reply\x12\x1c\n" +
+	"\tmechanism\x18\x03 \x01(\tR\tmechanism\x12+\n" +
+	"\x11service_principal\x18\x04 \x01(\tR\x10servicePrincipal\x12\x1f\n" +
+	"\vkey_version\x18\x05 \x01(\rR\n" +
+	"keyVersion\x12'\n" +
+	"\x0fencryption_type\x18\x06 \x01(\x05R\x0eencryptionType\x128\n" +
+	"\n" +
+	"clock_skew\x18\a \x01(\v2\x19.google.protobuf.DurationR\tclockSkew\"\x8e\x02\n" +
 	"\n" +
 	"AccessRule\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x126\n" +
@@ -902,11 +2021,16 @@ const file_latchkey_v1_login_proto_rawDesc = "" +
 	"\x06effect\x18\x02 \x01(\x0e2\x1e.latchkey.v1.AccessRule.EffectR\x06effect\x12\x10\n" +
 	"\x03who\x18\x03 \x03(\tR\x03who\"G\n" +
 	"\x16SetAccessRulesResponse\x12-\n" +
-	"\x05rules\x18\x01 \x03(\v2\x17.latchkey.v1.AccessRuleR\x05rules2\x90\x02\n" +
+	"\x05rules\x18\x01 \x03(\v2\x17.latchkey.v1.AccessRuleR\x05rules2\xd0\x04\n" +
 	"\fLoginService\x12S\n" +
 	"\fAuthenticate\x12 .latchkey.v1.AuthenticateRequest\x1a!.latchkey.v1.AuthenticateResponse\x12P\n" +
 	"\vCheckAccess\x12\x1f.latchkey.v1.CheckAccessRequest\x1a .latchkey.v1.CheckAccessResponse\x12Y\n" +
-	"\x0eChangePassword\x12\".latchkey.v1.ChangePasswordRequest\x1a#.latchkey.v1.ChangePasswordResponse2\xc8\x01\n" +
+	"\x0eChangePassword\x12\".latchkey.v1.ChangePasswordRequest\x1a#.latchkey.v1.ChangePasswordResponse\x12K\n" +
+	"\bConverse\x12\x1c.latchkey.v1.ConverseRequest\x1a\x1d.latchkey.v1.ConverseResponse(\x010\x01\x12D\n" +
+	"\aExplain\x12\x1b.latchkey.v1.ExplainRequest\x1a\x1c.latchkey.v1.ExplainResponse\x12M\n" +
+	"\n" +
+	"VerifyNTLM\x12\x1e.latchkey.v1.VerifyNTLMRequest\x1a\x1f.latchkey.v1.VerifyNTLMResponse\x12\\\n" +
+	"\x0fAcceptNegotiate\x12#.latchkey.v1.AcceptNegotiateRequest\x1a$.latchkey.v1.AcceptNegotiateResponse2\xc8\x01\n" +
 	"\rAccessService\x12\\\n" +
 	"\x0fListAccessRules\x12#.latchkey.v1.ListAccessRulesRequest\x1a$.latchkey.v1.ListAccessRulesResponse\x12Y\n" +
 	"\x0eSetAccessRules\x12\".latchkey.v1.SetAccessRulesRequest\x1a#.latchkey.v1.SetAccessRulesResponseB?Z=github.com/latchkey-nas/latchkey/proto/latchkey/v1;latchkeyv1b\x06proto3"
@@ -923,52 +2047,86 @@ func file_latchkey_v1_login_proto_rawDescGZIP() []byte {
 	return file_latchkey_v1_login_proto_rawDescData
 }
 
-var file_latchkey_v1_login_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_latchkey_v1_login_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_latchkey_v1_login_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_latchkey_v1_login_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_latchkey_v1_login_proto_goTypes = []any{
-	(Session_How)(0),                // 0: latchkey.v1.Session.How
-	(AccessRule_Effect)(0),          // 1: latchkey.v1.AccessRule.Effect
-	(*AuthenticateRequest)(nil),     // 2: latchkey.v1.AuthenticateRequest
-	(*AuthenticateResponse)(nil),    // 3: latchkey.v1.AuthenticateResponse
-	(*CheckAccessRequest)(nil),      // 4: latchkey.v1.CheckAccessRequest
-	(*CheckAccessResponse)(nil),     // 5: latchkey.v1.CheckAccessResponse
-	(*Session)(nil),                 // 6: latchkey.v1.Session
-	(*ChangePasswordRequest)(nil),   // 7: latchkey.v1.ChangePasswordRequest
-	(*ChangePasswordResponse)(nil),  // 8: latchkey.v1.ChangePasswordResponse
-	(*AccessRule)(nil),              // 9: latchkey.v1.AccessRule
-	(*ListAccessRulesRequest)(nil),  // 10: latchkey.v1.ListAccessRulesRequest
-	(*ListAccessRulesResponse)(nil), // 11: latchkey.v1.ListAccessRulesResponse
-	(*SetAccessRulesRequest)(nil),   // 12: latchkey.v1.SetAccessRulesRequest
-	(*SetAccessRulesResponse)(nil),  // 13: latchkey.v1.SetAccessRulesResponse
-	(*User)(nil),                    // 14: latchkey.v1.User
-	(*timestamppb.Timestamp)(nil),   // 15: google.protobuf.Timestamp
+	(Session_How)(0),                    // 0: latchkey.v1.Session.How
+	(ConverseResponse_Question_Kind)(0), // 1: latchkey.v1.ConverseResponse.Question.Kind
+	(ExplainResponse_Step_Topic)(0),     // 2: latchkey.v1.ExplainResponse.Step.Topic
+	(ExplainResponse_Step_Verdict)(0),   // 3: latchkey.v1.ExplainResponse.Step.Verdict
+	(AccessRule_Effect)(0),              // 4: latchkey.v1.AccessRule.Effect
+	(*AuthenticateRequest)(nil),         // 5: latchkey.v1.AuthenticateRequest
+	(*AuthenticateResponse)(nil),        // 6: latchkey.v1.AuthenticateResponse
+	(*CheckAccessRequest)(nil),          // 7: latchkey.v1.CheckAccessRequest
+	(*CheckAccessResponse)(nil),         // 8: latchkey.v1.CheckAccessResponse
+	(*Session)(nil),                     // 9: latchkey.v1.Session
+	(*ChangePasswordRequest)(nil),       // 10: latchkey.v1.ChangePasswordRequest
+	(*ChangePasswordResponse)(nil),      // 11: latchkey.v1.ChangePasswordResponse
+	(*ConverseRequest)(nil),             // 12: latchkey.v1.ConverseRequest
+	(*ConverseResponse)(nil),            // 13: latchkey.v1.ConverseResponse
+	(*ExplainRequest)(nil),              // 14: latchkey.v1.ExplainRequest
+	(*ExplainResponse)(nil),             // 15: latchkey.v1.ExplainResponse
+	(*VerifyNTLMRequest)(nil),           // 16: latchkey.v1.VerifyNTLMRequest
+	(*VerifyNTLMResponse)(nil),          // 17: latchkey.v1.VerifyNTLMResponse
+	(*AcceptNegotiateRequest)(nil),      // 18: latchkey.v1.AcceptNegotiateRequest
+	(*AcceptNegotiateResponse)(nil),     // 19: latchkey.v1.AcceptNegotiateResponse
+	(*AccessRule)(nil),                  // 20: latchkey.v1.AccessRule
+	(*ListAccessRulesRequest)(nil),      // 21: latchkey.v1.ListAccessRulesRequest
+	(*ListAccessRulesResponse)(nil),     // 22: latchkey.v1.ListAccessRulesResponse
+	(*SetAccessRulesRequest)(nil),       // 23: latchkey.v1.SetAccessRulesRequest
+	(*SetAccessRulesResponse)(nil),      // 24: latchkey.v1.SetAccessRulesResponse
+	(*ConverseRequest_Begin)(nil),       // 25: latchkey.v1.ConverseRequest.Begin
+	(*ConverseResponse_Question)(nil),   // 26: latchkey.v1.ConverseResponse.Question
+	(*ExplainResponse_Step)(nil),        // 27: latchkey.v1.ExplainResponse.Step
+	(*User)(nil),                        // 28: latchkey.v1.User
+	(*timestamppb.Timestamp)(nil),       // 29: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),         // 30: google.protobuf.Duration
 }
 var file_latchkey_v1_login_proto_depIdxs = []int32{
-	6,  // 0: latchkey.v1.AuthenticateResponse.session:type_name -> latchkey.v1.Session
-	6,  // 1: latchkey.v1.CheckAccessResponse.session:type_name -> latchkey.v1.Session
-	14, // 2: latchkey.v1.Session.user:type_name -> latchkey.v1.User
+	9,  // 0: latchkey.v1.AuthenticateResponse.session:type_name -> latchkey.v1.Session
+	9,  // 1: latchkey.v1.CheckAccessResponse.session:type_name -> latchkey.v1.Session
+	28, // 2: latchkey.v1.Session.user:type_name -> latchkey.v1.User
 	0,  // 3: latchkey.v1.Session.how:type_name -> latchkey.v1.Session.How
-	15, // 4: latchkey.v1.Session.password_expire_time:type_name -> google.protobuf.Timestamp
-	1,  // 5: latchkey.v1.AccessRule.effect:type_name -> latchkey.v1.AccessRule.Effect
-	15, // 6: latchkey.v1.AccessRule.create_time:type_name -> google.protobuf.Timestamp
-	9,  // 7: latchkey.v1.ListAccessRulesResponse.rules:type_name -> latchkey.v1.AccessRule
-	1,  // 8: latchkey.v1.SetAccessRulesRequest.effect:type_name -> latchkey.v1.AccessRule.Effect
-	9,  // 9: latchkey.v1.SetAccessRulesResponse.rules:type_name -> latchkey.v1.AccessRule
-	2,  // 10: latchkey.v1.LoginService.Authenticate:input_type -> latchkey.v1.AuthenticateRequest
-	4,  // 11: latchkey.v1.LoginService.CheckAccess:input_type -> latchkey.v1.CheckAccessRequest
-	7,  // 12: latchkey.v1.LoginService.ChangePassword:input_type -> latchkey.v1.ChangePasswordRequest
-	10, // 13: latchkey.v1.AccessService.ListAccessRules:input_type -> latchkey.v1.ListAccessRulesRequest
-	12, // 14: latchkey.v1.AccessService.SetAccessRules:input_type -> latchkey.v1.SetAccessRulesRequest
-	3,  // 15: latchkey.v1.LoginService.Authenticate:output_type -> latchkey.v1.AuthenticateResponse
-	5,  // 16: latchkey.v1.LoginService.CheckAccess:output_type -> latchkey.v1.CheckAccessResponse
-	8,  // 17: latchkey.v1.LoginService.ChangePassword:output_type -> latchkey.v1.ChangePasswordResponse
-	11, // 18: latchkey.v1.AccessService.ListAccessRules:output_type -> latchkey.v1.ListAccessRulesResponse
-	13, // 19: latchkey.v1.AccessService.SetAccessRules:output_type -> latchkey.v1.SetAccessRulesResponse
-	15, // [15:20] is the sub-list for method output_type
-	10, // [10:15] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	29, // 4: latchkey.v1.Session.password_expire_time:type_name -> google.protobuf.Timestamp
+	25, // 5: latchkey.v1.ConverseRequest.begin:type_name -> latchkey.v1.ConverseRequest.Begin
+	26, // 6: latchkey.v1.ConverseResponse.ask:type_name -> latchkey.v1.ConverseResponse.Question
+	9,  // 7: latchkey.v1.ConverseResponse.done:type_name -> latchkey.v1.Session
+	27, // 8: latchkey.v1.ExplainResponse.steps:type_name -> latchkey.v1.ExplainResponse.Step
+	9,  // 9: latchkey.v1.ExplainResponse.session:type_name -> latchkey.v1.Session
+	9,  // 10: latchkey.v1.VerifyNTLMResponse.session:type_name -> latchkey.v1.Session
+	9,  // 11: latchkey.v1.AcceptNegotiateResponse.session:type_name -> latchkey.v1.Session
+	30, // 12: latchkey.v1.AcceptNegotiateResponse.clock_skew:type_name -> google.protobuf.Duration
+	4,  // 13: latchkey.v1.AccessRule.effect:type_name -> latchkey.v1.AccessRule.Effect
+	29, // 14: latchkey.v1.AccessRule.create_time:type_name -> google.protobuf.Timestamp
+	20, // 15: latchkey.v1.ListAccessRulesResponse.rules:type_name -> latchkey.v1.AccessRule
+	4,  // 16: latchkey.v1.SetAccessRulesRequest.effect:type_name -> latchkey.v1.AccessRule.Effect
+	20, // 17: latchkey.v1.SetAccessRulesResponse.rules:type_name -> latchkey.v1.AccessRule
+	1,  // 18: latchkey.v1.ConverseResponse.Question.kind:type_name -> latchkey.v1.ConverseResponse.Question.Kind
+	2,  // 19: latchkey.v1.ExplainResponse.Step.topic:type_name -> latchkey.v1.ExplainResponse.Step.Topic
+	3,  // 20: latchkey.v1.ExplainResponse.Step.verdict:type_name -> latchkey.v1.ExplainResponse.Step.Verdict
+	5,  // 21: latchkey.v1.LoginService.Authenticate:input_type -> latchkey.v1.AuthenticateRequest
+	7,  // 22: latchkey.v1.LoginService.CheckAccess:input_type -> latchkey.v1.CheckAccessRequest
+	10, // 23: latchkey.v1.LoginService.ChangePassword:input_type -> latchkey.v1.ChangePasswordRequest
+	12, // 24: latchkey.v1.LoginService.Converse:input_type -> latchkey.v1.ConverseRequest
+	14, // 25: latchkey.v1.LoginService.Explain:input_type -> latchkey.v1.ExplainRequest
+	16, // 26: latchkey.v1.LoginService.VerifyNTLM:input_type -> latchkey.v1.VerifyNTLMRequest
+	18, // 27: latchkey.v1.LoginService.AcceptNegotiate:input_type -> latchkey.v1.AcceptNegotiateRequest
+	21, // 28: latchkey.v1.AccessService.ListAccessRules:input_type -> latchkey.v1.ListAccessRulesRequest
+	23, // 29: latchkey.v1.AccessService.SetAccessRules:input_type -> latchkey.v1.SetAccessRulesRequest
+	6,  // 30: latchkey.v1.LoginService.Authenticate:output_type -> latchkey.v1.AuthenticateResponse
+	8,  // 31: latchkey.v1.LoginService.CheckAccess:output_type -> latchkey.v1.CheckAccessResponse
+	11, // 32: latchkey.v1.LoginService.ChangePassword:output_type -> latchkey.v1.ChangePasswordResponse
+	13, // 33: latchkey.v1.LoginService.Converse:output_type -> latchkey.v1.ConverseResponse
+	15, // 34: latchkey.v1.LoginService.Explain:output_type -> latchkey.v1.ExplainResponse
+	17, // 35: latchkey.v1.LoginService.VerifyNTLM:output_type -> latchkey.v1.VerifyNTLMResponse
+	19, // 36: latchkey.v1.LoginService.AcceptNegotiate:output_type -> latchkey.v1.AcceptNegotiateResponse
+	22, // 37: latchkey.v1.AccessService.ListAccessRules:output_type -> latchkey.v1.ListAccessRulesResponse
+	24, // 38: latchkey.v1.AccessService.SetAccessRules:output_type -> latchkey.v1.SetAccessRulesResponse
+	30, // [30:39] is the sub-list for method output_type
+	21, // [21:30] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_latchkey_v1_login_proto_init() }
@@ -977,13 +2135,17 @@ func file_latchkey_v1_login_proto_init() {
 		return
 	}
 	file_latchkey_v1_identity_proto_init()
+	file_latchkey_v1_login_proto_msgTypes[7].OneofWrappers = []any{
+		(*ConverseRequest_Begin_)(nil),
+		(*ConverseRequest_Reply)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_latchkey_v1_login_proto_rawDesc), len(file_latchkey_v1_login_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   12,
+			NumEnums:      5,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

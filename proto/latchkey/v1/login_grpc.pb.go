@@ -24,9 +24,13 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	LoginService_Authenticate_FullMethodName   = "/latchkey.v1.LoginService/Authenticate"
-	LoginService_CheckAccess_FullMethodName    = "/latchkey.v1.LoginService/CheckAccess"
-	LoginService_ChangePassword_FullMethodName = "/latchkey.v1.LoginService/ChangePassword"
+	LoginService_Authenticate_FullMethodName    = "/latchkey.v1.LoginService/Authenticate"
+	LoginService_CheckAccess_FullMethodName     = "/latchkey.v1.LoginService/CheckAccess"
+	LoginService_ChangePassword_FullMethodName  = "/latchkey.v1.LoginService/ChangePassword"
+	LoginService_Converse_FullMethodName        = "/latchkey.v1.LoginService/Converse"
+	LoginService_Explain_FullMethodName         = "/latchkey.v1.LoginService/Explain"
+	LoginService_VerifyNTLM_FullMethodName      = "/latchkey.v1.LoginService/VerifyNTLM"
+	LoginService_AcceptNegotiate_FullMethodName = "/latchkey.v1.LoginService/AcceptNegotiate"
 )
 
 // LoginServiceClient is the client API for LoginService service.
@@ -53,6 +57,28 @@ type LoginServiceClient interface {
 	// ChangePassword changes a password in the domain, where the domain may. For
 	// people of Entra ID it is PERMISSION_DENIED.
 	ChangePassword(ctx context.Context, in *ChangePasswordRequest, opts ...grpc.CallOption) (*ChangePasswordResponse, error)
+	// Converse is one sign-in by questions and answers, for a program that has a
+	// person at hand: it asks for the password and, where that must be changed and
+	// can be, for a new one. The client sends a begin, then a reply to each
+	// question; a response with a session is the last. One-time codes or a device
+	// sign-in will need no other client. Texts that belong to a failure come before
+	// the status.
+	Converse(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ConverseRequest, ConverseResponse], error)
+	// Explain says step by step what would come of a sign-in, and what came of it
+	// where a password is given: that is tried once, as Authenticate does.
+	// FAILED_PRECONDITION and its kind are not used: a refusal is an answer. On
+	// api.sock, whoever did not give the right password gets one step, the same
+	// for everybody.
+	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
+	// VerifyNTLM asks the domain whether an NTLMv2 challenge was answered rightly,
+	// for a program that speaks NTLM itself. Each call counts as one password
+	// tried. UNAVAILABLE: no domain controller could be asked.
+	VerifyNTLM(ctx context.Context, in *VerifyNTLMRequest, opts ...grpc.CallOption) (*VerifyNTLMResponse, error)
+	// AcceptNegotiate takes the token of "Authorization: Negotiate" (SPNEGO or
+	// Kerberos) that was made for this machine. A token counts once.
+	// UNAUTHENTICATED with reason BAD_CREDENTIAL: no ticket that is good here; a
+	// browser is then asked for a password in a form.
+	AcceptNegotiate(ctx context.Context, in *AcceptNegotiateRequest, opts ...grpc.CallOption) (*AcceptNegotiateResponse, error)
 }
 
 type loginServiceClient struct {
@@ -93,6 +119,49 @@ func (c *loginServiceClient) ChangePassword(ctx context.Context, in *ChangePassw
 	return out, nil
 }
 
+func (c *loginServiceClient) Converse(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ConverseRequest, ConverseResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &LoginService_ServiceDesc.Streams[0], LoginService_Converse_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ConverseRequest, ConverseResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LoginService_ConverseClient = grpc.BidiStreamingClient[ConverseRequest, ConverseResponse]
+
+func (c *loginServiceClient) Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExplainResponse)
+	err := c.cc.Invoke(ctx, LoginService_Explain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *loginServiceClient) VerifyNTLM(ctx context.Context, in *VerifyNTLMRequest, opts ...grpc.CallOption) (*VerifyNTLMResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(VerifyNTLMResponse)
+	err := c.cc.Invoke(ctx, LoginService_VerifyNTLM_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *loginServiceClient) AcceptNegotiate(ctx context.Context, in *AcceptNegotiateRequest, opts ...grpc.CallOption) (*AcceptNegotiateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AcceptNegotiateResponse)
+	err := c.cc.Invoke(ctx, LoginService_AcceptNegotiate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // LoginServiceServer is the server API for LoginService service.
 // All implementations must embed UnimplementedLoginServiceServer
 // for forward compatibility.
@@ -117,6 +186,28 @@ type LoginServiceServer interface {
 	// ChangePassword changes a password in the domain, where the domain may. For
 	// people of Entra ID it is PERMISSION_DENIED.
 	ChangePassword(context.Context, *ChangePasswordRequest) (*ChangePasswordResponse, error)
+	// Converse is one sign-in by questions and answers, for a program that has a
+	// person at hand: it asks for the password and, where that must be changed and
+	// can be, for a new one. The client sends a begin, then a reply to each
+	// question; a response with a session is the last. One-time codes or a device
+	// sign-in will need no other client. Texts that belong to a failure come before
+	// the status.
+	Converse(grpc.BidiStreamingServer[ConverseRequest, ConverseResponse]) error
+	// Explain says step by step what would come of a sign-in, and what came of it
+	// where a password is given: that is tried once, as Authenticate does.
+	// FAILED_PRECONDITION and its kind are not used: a refusal is an answer. On
+	// api.sock, whoever did not give the right password gets one step, the same
+	// for everybody.
+	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
+	// VerifyNTLM asks the domain whether an NTLMv2 challenge was answered rightly,
+	// for a program that speaks NTLM itself. Each call counts as one password
+	// tried. UNAVAILABLE: no domain controller could be asked.
+	VerifyNTLM(context.Context, *VerifyNTLMRequest) (*VerifyNTLMResponse, error)
+	// AcceptNegotiate takes the token of "Authorization: Negotiate" (SPNEGO or
+	// Kerberos) that was made for this machine. A token counts once.
+	// UNAUTHENTICATED with reason BAD_CREDENTIAL: no ticket that is good here; a
+	// browser is then asked for a password in a form.
+	AcceptNegotiate(context.Context, *AcceptNegotiateRequest) (*AcceptNegotiateResponse, error)
 	mustEmbedUnimplementedLoginServiceServer()
 }
 
@@ -135,6 +226,18 @@ func (UnimplementedLoginServiceServer) CheckAccess(context.Context, *CheckAccess
 }
 func (UnimplementedLoginServiceServer) ChangePassword(context.Context, *ChangePasswordRequest) (*ChangePasswordResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ChangePassword not implemented")
+}
+func (UnimplementedLoginServiceServer) Converse(grpc.BidiStreamingServer[ConverseRequest, ConverseResponse]) error {
+	return status.Error(codes.Unimplemented, "method Converse not implemented")
+}
+func (UnimplementedLoginServiceServer) Explain(context.Context, *ExplainRequest) (*ExplainResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
+}
+func (UnimplementedLoginServiceServer) VerifyNTLM(context.Context, *VerifyNTLMRequest) (*VerifyNTLMResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method VerifyNTLM not implemented")
+}
+func (UnimplementedLoginServiceServer) AcceptNegotiate(context.Context, *AcceptNegotiateRequest) (*AcceptNegotiateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AcceptNegotiate not implemented")
 }
 func (UnimplementedLoginServiceServer) mustEmbedUnimplementedLoginServiceServer() {}
 func (UnimplementedLoginServiceServer) testEmbeddedByValue()                      {}
@@ -211,6 +314,67 @@ func _LoginService_ChangePassword_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _LoginService_Converse_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(LoginServiceServer).Converse(&grpc.GenericServerStream[ConverseRequest, ConverseResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LoginService_ConverseServer = grpc.BidiStreamingServer[ConverseRequest, ConverseResponse]
+
+func _LoginService_Explain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LoginServiceServer).Explain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LoginService_Explain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LoginServiceServer).Explain(ctx, req.(*ExplainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LoginService_VerifyNTLM_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(VerifyNTLMRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LoginServiceServer).VerifyNTLM(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LoginService_VerifyNTLM_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LoginServiceServer).VerifyNTLM(ctx, req.(*VerifyNTLMRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LoginService_AcceptNegotiate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AcceptNegotiateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LoginServiceServer).AcceptNegotiate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LoginService_AcceptNegotiate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LoginServiceServer).AcceptNegotiate(ctx, req.(*AcceptNegotiateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // LoginService_ServiceDesc is the grpc.ServiceDesc for LoginService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -230,8 +394,27 @@ var LoginService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "ChangePassword",
 			Handler:    _LoginService_ChangePassword_Handler,
 		},
+		{
+			MethodName: "Explain",
+			Handler:    _LoginService_Explain_Handler,
+		},
+		{
+			MethodName: "VerifyNTLM",
+			Handler:    _LoginService_VerifyNTLM_Handler,
+		},
+		{
+			MethodName: "AcceptNegotiate",
+			Handler:    _LoginService_AcceptNegotiate_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Converse",
+			Handler:       _LoginService_Converse_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+	},
 	Metadata: "latchkey/v1/login.proto",
 }
 
