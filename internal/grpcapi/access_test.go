@@ -58,9 +58,9 @@ func TestWhoMayCallWhatOverRealSockets(t *testing.T) {
 	b := open(t, peer.Limits{})
 	callers := map[string]peer.Caller{"root": root, "admin": admin, "user": user, "stranger": stranger}
 	allowed := map[peer.Name]map[string][]string{
-		peer.API: {"root": {"Identity", "LoginService", "Health", "Reflection"}, "admin": {"Identity", "Health", "Reflection"},
+		peer.API: {"root": {"Identity", "LoginService", "SsoService", "Health", "Reflection"}, "admin": {"Identity", "Health", "Reflection"},
 			"user": {"Identity", "Health", "Reflection"}, "stranger": {"Identity", "Health", "Reflection"}},
-		peer.Admin: {"root": {"Identity", "Admin", "LoginService", "AccessService", "Health", "Reflection"}, "admin": {"Identity", "Admin", "LoginService", "AccessService", "Health", "Reflection"},
+		peer.Admin: {"root": {"Identity", "Admin", "LoginService", "AccessService", "SsoService", "Health", "Reflection"}, "admin": {"Identity", "Admin", "LoginService", "AccessService", "SsoService", "Health", "Reflection"},
 			"user": nil, "stranger": nil},
 	}
 	methods := append(peer.Methods(), "/latchkey.v1.AdminService/NoSuch", "/no.such.Service/Method")
@@ -96,15 +96,15 @@ func TestContainersRootIsRefusedEveryAdminMethodOnAPI(t *testing.T) {
 			}
 		}
 	}
-	if n != 7 {
-		t.Errorf("%d admin methods, want 7", n)
+	if n != 10 {
+		t.Errorf("%d admin methods, want 10", n)
 	}
 }
 
 func TestReflectionOnTheSocketForEverybodyHidesNothingThatIsThere(t *testing.T) {
 	b := open(t, peer.Limits{})
 	if got := services(t, b.dial(peer.API, user)); !slices.Equal(got, []string{"grpc.health.v1.Health",
-		"grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection", "latchkey.v1.IdentityService", "latchkey.v1.LoginService"}) {
+		"grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection", "latchkey.v1.IdentityService", "latchkey.v1.LoginService", "latchkey.v1.SsoService"}) {
 		t.Errorf("api.sock lists %q", got)
 	}
 	if got := services(t, b.dial(peer.Admin, admin)); !slices.Contains(got, "latchkey.v1.AdminService") {

@@ -126,3 +126,14 @@ func (s *Sessions) SignedOut(ctx context.Context, issuer, sid string) (int, erro
 	s.mu.RUnlock()
 	return len(gone), s.end(ctx, gone)
 }
+
+// End ends the session of an app's token, and returns how many ended. A token of
+// no session of that app is no error.
+func (s *Sessions) End(ctx context.Context, token, app string) (int, error) {
+	l, err := s.find(token)
+	if err != nil || l.r.App != app {
+		return 0, nil
+	}
+	gone := s.family(l)
+	return len(gone), s.end(ctx, gone)
+}

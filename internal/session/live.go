@@ -73,7 +73,11 @@ type Person struct {
 	name   string
 	uid    identity.UID
 	groups []string
+	gids   []identity.GID
 }
+
+// GIDs are the numbers of all their groups, ascending.
+func (p *Person) GIDs() []identity.GID { return p.gids }
 
 // Name is the name that this machine knows them by.
 func (p *Person) Name() string { return p.name }
@@ -187,7 +191,7 @@ func (s *Sessions) lookUp(ctx context.Context, who Who, now time.Time) (*Person,
 		if s.c.Local != nil && !s.c.Local(a.Name, a.UID) {
 			return nil, fault.New(fault.NotFound, "the account of this machine is gone")
 		}
-		return &Person{Local: a, name: a.Name, uid: a.UID, groups: a.Groups}, nil
+		return &Person{Local: a, name: a.Name, uid: a.UID, groups: a.Groups, gids: a.GIDs}, nil
 	}
 	p := &Person{}
 	var rows []identity.RowID
@@ -197,6 +201,7 @@ func (s *Sessions) lookUp(ctx context.Context, who Who, now time.Time) (*Person,
 			return err
 		}
 		p.User, rows = e.User, v.GroupsOf(who.Row)
+		p.gids = slices.Clone(v.GIDs(who.Row, nil))
 		for _, row := range rows {
 			if g, ok := v.Row(row); ok && g.Group != nil {
 				p.Groups = append(p.Groups, g.Group)

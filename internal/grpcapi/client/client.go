@@ -53,6 +53,8 @@ type Conn struct {
 	Admin    latchkeyv1.AdminServiceClient // through admin.sock only
 	Login    latchkeyv1.LoginServiceClient
 	Access   latchkeyv1.AccessServiceClient // through admin.sock only
+	Sso      latchkeyv1.SsoServiceClient
+	SsoAdmin latchkeyv1.SsoAdminServiceClient // through admin.sock only
 	Health   healthpb.HealthClient
 
 	cc *grpc.ClientConn
@@ -99,6 +101,8 @@ func open(ctx context.Context, path string, trusted bool) (*Conn, error) {
 		Admin:    latchkeyv1.NewAdminServiceClient(cc),
 		Login:    latchkeyv1.NewLoginServiceClient(cc),
 		Access:   latchkeyv1.NewAccessServiceClient(cc),
+		Sso:      latchkeyv1.NewSsoServiceClient(cc),
+		SsoAdmin: latchkeyv1.NewSsoAdminServiceClient(cc),
 		Health:   healthpb.NewHealthClient(cc),
 		cc:       cc,
 	}, nil
