@@ -9,9 +9,11 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/latchkey-nas/latchkey/internal/identity"
+	"github.com/latchkey-nas/latchkey/internal/oidc"
 )
 
 // templateLetters are the letters that may follow a % in a template.
@@ -151,4 +153,72 @@ func lockable() []string {
 		}
 	}
 	return names
+}
+
+// checkAttribute wants the name of an LDAP attribute, or none (RFC 4512 2.5).
+func checkAttribute(s string) error {
+	if s == "" {
+		return nil
+	}
+	if len(s) > 64 || strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") != "" || strings.Trim(s[:1], "0123456789-") == "" {
+		return errors.New("is no name of an attribute")
+	}
+	return nil
+}
+
+// checkAdmin wants a name, a %group or a SID: never everybody.
+func checkAdmin(s string) error {
+	if s == "*" || s == "%*" {
+		return errors.New("is everybody; name a group")
+	}
+	return checkName(strings.TrimPrefix(s, "%"))
+}
+
+// checkAuthority wants an issuer that Entra ID, or a stand-in, could have.
+func checkAuthority(s string) error {
+	if err := checkText(s); err != nil {
+		return err
+	}
+	if _, err := oidc.Issuer(s, identity.GUID{1}); err != nil {
+		return errors.New("is no https URL of an issuer, as " + oidc.DefaultAuthority)
+	}
+	return nil
+}
+
+// checkRedirect wants a redirect URI that Entra ID would register.
+func checkRedirect(s string) error {
+	if err := checkText(s); err != nil {
+		return err
+	}
+	if err := oidc.CheckRedirect(s); err != nil {
+		return errors.New("is no redirect URI: https, a host and a path, without fragment, user or ! $ ' ( ) , ; *")
+	}
+	return nil
+}
+
+// checkPath wants an absolute path.
+func checkPath(s string) error {
+	if err := checkText(s); err != nil {
+		return err
+	}
+	if !path.IsAbs(s) || path.Clean(s) != s {
+		return errors.New("is no absolute path")
+	}
+	return nil
+}
+
+// checkDay wants a day as ISO 8601 writes it.
+func checkDay(s string) error {
+	if _, err := time.Parse(time.DateOnly, s); err != nil {
+		return errors.New("is no day, as 2027-06-30")
+	}
+	return nil
+}
+
+// checkAppName wants a short plain name.
+func checkAppName(s string) error {
+	if s == "" || len(s) > 64 || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+		return errors.New("is no name of up to 64 small letters, digits, - and _")
+	}
+	return nil
 }

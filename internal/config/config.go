@@ -20,6 +20,7 @@ import (
 
 	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/idmap"
+	"github.com/latchkey-nas/latchkey/internal/oidc"
 	"github.com/latchkey-nas/latchkey/internal/peer"
 )
 
@@ -73,6 +74,7 @@ type Config struct {
 	Login     Login
 	Samba     Samba
 	NTLM      NTLM
+	SSO       SSO
 	API       API
 	Log       Log
 	Limits    Limits
@@ -174,7 +176,28 @@ type NTLM struct {
 	MSCHAPv2 bool // responses of MS-CHAPv2, for RADIUS
 }
 
-// API says who may call what on api.sock.
+// SSO says where people sign in by a browser, and which apps ask for it.
+type SSO struct {
+	Tenant, Client  identity.GUID
+	Authority       string
+	RedirectURI     string // empty: made from the machine's name
+	ResponseMode    string
+	SecretFile      string
+	SecretExpires   string // a day, as 2027-06-30; empty: not known
+	CertificateFile string
+	CAFile          string
+	Idle, Lifetime  time.Duration
+	Apps            []App
+}
+
+// App is a program of this machine that has people signed in by it.
+type App struct {
+	Name      string
+	User      string // as in api.authenticators
+	Redirects []string
+}
+
+// API says who may call what.
 type API struct {
 	Authenticators []string
 }
@@ -217,6 +240,7 @@ func Default() Config {
 		Log:   Log{Level: "info", Format: "text"},
 		Limits: Limits{
 			ConnectionsPerUID: int64(limits.ConnectionsPerUID),
+		SSO:   SSO{Authority: oidc.DefaultAuthority, ResponseMode: oidc.FormPost, Idle: 12 * time.Hour, Lifetime: 7 * 24 * time.Hour},
 			CallsPerUID:       int64(limits.CallsPerUID),
 			StreamsPerUID:     int64(limits.StreamsPerUID),
 			RequestBytes:      int64(limits.RequestBytes),

@@ -4,6 +4,7 @@ package config
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -355,4 +356,49 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestSsoKeysAreAllSetOrNone(t *testing.T) {
+	folder := t.TempDir()
+	file := filepath.Join(folder, "latchkey.toml")
+	if err := os.WriteFile(file, []byte("version = 1\n[locked]\nkeys = [\"sso.authority\"]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	good := map[string]string{"sso.tenant": "8b0f2a6e-3c4d-4e5f-9a1b-2c3d4e5f6a7b", "sso.client": "1f6a2f0c-51c5-4e0e-9f6b-7a3c7d1e2b90",
+		"sso.app": `[{ name = "photos", user = "www-data", redirect = ["https://photos.test/cb", "https://photos.test/cb2"] }]`}
+	if _, err := Trial(file, folder, good); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(folder, SetFile)); err == nil {
+		t.Error("a trial wrote a file")
+	}
+	for what, more := range map[string][2]string{
+		"locked": {"sso.authority", "https://login.microsoftonline.us/{tenant}/v2.0"}, "http": {"sso.redirect_uri", "http://nas.test/cb"},
+		"fragment": {"sso.redirect_uri", "https://nas.test/cb#x"}, "short id": {"sso.client", "1f6a2f0c"}, "a day": {"sso.secret_expires", "June"},
+		"an app without a name": {"sso.app", `[{ user = "root", redirect = ["https://a.test/cb"] }]`},
+		"an app without URIs":   {"sso.app", `[{ name = "a", user = "root", redirect = [] }]`},
+		"an app with http":      {"sso.app", `[{ name = "a", user = "root", redirect = ["http://a.test/cb"] }]`},
+	} {
+		values := maps.Clone(good)
+		values[more[0]] = more[1]
+		if _, err := SetAll(file, folder, values); err == nil {
+			t.Errorf("%s: it was taken", what)
+		}
+		if l, err := Load(file, folder); err != nil || !l.SSO.Tenant.IsZero() {
+			t.Errorf("%s: half of it counts: %v, %v", what, l, err)
+		}
+	}
+	l, err := SetAll(file, folder, good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := Parse("text", []byte(l.Text()))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, l.Text())
+	}
+	for _, l := range []*Loaded{l, again} {
+		if len(l.SSO.Apps) != 1 || len(l.SSO.Apps[0].Redirects) != 2 || l.SSO.Apps[0].User != "www-data" || l.SSO.Client.String() != good["sso.client"] {
+			t.Errorf("got %+v", l.SSO)
+		}
+	}
 }

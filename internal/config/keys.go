@@ -50,7 +50,12 @@ type itemKey struct {
 	Doc      string
 	Required bool
 	check    func(string) error
-	field    func(*Override) *string
+	field    func(table any) any // a pointer to a string, or to a list of them, in a *Override or *App
+}
+
+// item makes the field of an itemKey.
+func item[T any](field func(*T) any) func(any) any {
+	return func(table any) any { return field(table.(*T)) }
 }
 
 // Section is a table of the file with its words.
@@ -71,6 +76,7 @@ func Sections() []Section {
 		{"login", "How people sign in. Who may use which service is not here: see `latchkey access`."},
 		{"samba", "How smbd asks this daemon. `latchkey samba enable` and `latchkey samba disable` set what is needed."},
 		{"ntlm", "What is taken of NTLM besides NTLMv2. NTLMv1 never is."},
+		{"sso", "Sign-in with Microsoft Entra ID by a browser. `latchkey sso set` fills it in, and checks it before it counts."},
 		{"api", "Who may call what on /run/latchkey/api.sock."},
 		{"log", "What the daemon writes to the journal."},
 		{"limits", "What one caller may take, so that it cannot starve the others."},
@@ -153,10 +159,10 @@ func makeTable() []Key {
 			field:   func(c *Config) any { return &c.NSS.Overrides },
 			items: []itemKey{
 				{Name: "group", Doc: "The group, by any form of its name or by SID.", Required: true, check: checkName,
-					field: func(o *Override) *string { return &o.Group }},
-				{Name: "home", Doc: "As nss.home.", check: checkTemplatePath, field: func(o *Override) *string { return &o.Home }},
-				{Name: "shell", Doc: "As nss.shell.", check: checkTemplatePath, field: func(o *Override) *string { return &o.Shell }},
-				{Name: "gecos", Doc: "As nss.gecos.", check: checkTemplate, field: func(o *Override) *string { return &o.Gecos }},
+					field: item(func(o *Override) any { return &o.Group })},
+				{Name: "home", Doc: "As nss.home.", check: checkTemplatePath, field: item(func(o *Override) any { return &o.Home })},
+				{Name: "shell", Doc: "As nss.shell.", check: checkTemplatePath, field: item(func(o *Override) any { return &o.Shell })},
+				{Name: "gecos", Doc: "As nss.gecos.", check: checkTemplate, field: item(func(o *Override) any { return &o.Gecos })},
 			}},
 
 		{Name: "nss.users.in_groups", Doc: "Only members of one of these groups, nested groups included.", Example: `["NAS users"]`, check: checkName,
@@ -205,6 +211,39 @@ func makeTable() []Key {
 
 		{Name: "log.level", Doc: "The least important thing that is logged.",
 			Words: []string{"debug", "info", "warn", "error"},
+		{Name: "sso.tenant", Doc: "The id of the tenant (\"Directory (tenant) ID\").", Example: `"8b0f2a6e-3c4d-4e5f-9a1b-2c3d4e5f6a7b"`,
+			field: func(c *Config) any { return &c.SSO.Tenant }},
+		{Name: "sso.client", Doc: "The id of the app registration (\"Application (client) ID\").", Example: `"1f6a2f0c-51c5-4e0e-9f6b-7a3c7d1e2b90"`,
+			field: func(c *Config) any { return &c.SSO.Client }},
+		{Name: "sso.authority", Doc: "The issuer; {tenant} is the tenant's id. National clouds have hosts of their own: login.microsoftonline.us, login.partner.microsoftonline.cn.",
+			check: checkAuthority, field: func(c *Config) any { return &c.SSO.Authority }},
+		{Name: "sso.redirect_uri", Doc: "The redirect URI as it is registered, which also says by which name browsers reach this machine. Empty: https://, the machine's name in its domain, the port of web.listen, /auth/oidc/callback. A path of another product, as /cgi-bin/loginTheme/sso/azure/main.html, is served as well.",
+			Example: `"https://nas.contoso.com:8443/auth/oidc/callback"`, check: checkRedirect,
+			field: func(c *Config) any { return &c.SSO.RedirectURI }},
+		{Name: "sso.response_mode", Doc: "How the browser brings the answer: by a POST, or in the address.", Words: []string{"form_post", "query"},
+			field: func(c *Config) any { return &c.SSO.ResponseMode }},
+		{Name: "sso.secret_file", Doc: "A file with the client secret, which the user latchkey can read. `latchkey sso set --secret-stdin` makes one.", Example: `"/var/lib/latchkey/sso.secret"`,
+			check: checkPath, field: func(c *Config) any { return &c.SSO.SecretFile }},
+		{Name: "sso.secret_expires", Doc: "The day on which the secret ends, as the portal shows it: it is told 30 days ahead.", Example: `"2027-06-30"`,
+			check: checkDay, field: func(c *Config) any { return &c.SSO.SecretExpires }},
+		{Name: "sso.certificate_file", Doc: "A PEM file with a certificate that is registered with the app, and its RSA key: instead of a secret.", Example: `"/var/lib/latchkey/sso.pem"`,
+			check: checkPath, field: func(c *Config) any { return &c.SSO.CertificateFile }},
+		{Name: "sso.ca_file", Doc: "Certificates that are trusted for the tenant besides the machine's own, where a proxy looks into TLS.", Example: `"/etc/ssl/proxy.pem"`,
+			check: checkPath, field: func(c *Config) any { return &c.SSO.CAFile }},
+		{Name: "sso.idle", Doc: "How long a session lasts that is not used.", Min: int64(time.Minute), Max: int64(30 * 24 * time.Hour),
+			field: func(c *Config) any { return &c.SSO.Idle }},
+		{Name: "sso.lifetime", Doc: "How long a session lasts at most.", Min: int64(time.Minute), Max: int64(90 * 24 * time.Hour),
+			field: func(c *Config) any { return &c.SSO.Lifetime }},
+		{Name: "sso.app", Doc: "Programs of this machine that have people signed in by it.",
+			Example: `[{ name = "photos", user = "www-data", redirect = ["https://photos.contoso.com/.latchkey/callback"] }]`,
+			field:   func(c *Config) any { return &c.SSO.Apps },
+			items: []itemKey{
+				{Name: "name", Doc: "Its name, for logs and lists.", Required: true, check: checkAppName, field: item(func(a *App) any { return &a.Name })},
+				{Name: "user", Doc: "Who may act as it: \"uid:33\", \"gid:33\", a local account's name, %name of a local group. To call SsoService it must be among api.authenticators as well.",
+					Required: true, check: checkAuthenticator, field: item(func(a *App) any { return &a.User })},
+				{Name: "redirect", Doc: "Its redirect URIs, https, compared to the letter.", Required: true, check: checkRedirect, field: item(func(a *App) any { return &a.Redirects })},
+			}},
+
 			field: func(c *Config) any { return &c.Log.Level }},
 		{Name: "log.format", Doc: "text for people, json for programs.", Words: []string{"text", "json"}, Effect: NextRun,
 			field: func(c *Config) any { return &c.Log.Format }},

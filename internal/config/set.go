@@ -6,8 +6,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -29,18 +31,30 @@ const SetFile = "50-set.toml"
 // The file is replaced at once (a new file, synced, renamed over the old one).
 // Calls must not overlap.
 func Set(file, folder, key, value string) (*Loaded, error) {
-	op := "set " + key
-	k, ok := Lookup(key)
-	if !ok {
-		return nil, Unknown(key)
+	return SetAll(file, folder, map[string]string{key: value})
+}
+
+// SetAll is Set for several keys: all of them, or none.
+func SetAll(file, folder string, values map[string]string) (*Loaded, error) {
+	return setAll(file, folder, values, true)
+}
+
+// Trial returns what SetAll would, and changes nothing.
+func Trial(file, folder string, values map[string]string) (*Loaded, error) {
+	return setAll(file, folder, values, false)
+}
+
+func setAll(file, folder string, values map[string]string, write bool) (*Loaded, error) {
+	keys := slices.Sorted(maps.Keys(values))
+	op := "set " + strings.Join(keys, ", ")
+	for _, key := range keys {
+		if _, ok := Lookup(key); !ok {
+			return nil, Unknown(key)
+		}
 	}
 	before, err := Load(file, folder)
 	if err != nil {
 		return nil, fault.Wrap(fault.Unknown, op, err)
-	}
-	if key == "version" || key == "locked.keys" || before.IsLocked(key) {
-		return nil, &fault.Error{Kind: fault.Denied, Op: op, Err: errors.New("only latchkey.toml may set it"),
-			Remedy: "edit " + file + ", then `systemctl reload latchkeyd`"}
 	}
 	path := filepath.Join(folder, SetFile)
 	tree := map[string]any{}
@@ -49,16 +63,23 @@ func Set(file, folder, key, value string) (*Loaded, error) {
 	} else if err := mistakes.fault(); err != nil {
 		return nil, err
 	}
-	if value == "" {
-		remove(tree, key)
-	} else if err := insert(tree, k, value); err != nil {
-		return nil, &fault.Error{Kind: fault.Malformed, Op: op, Err: err}
+	for _, key := range keys {
+		if key == "version" || key == "locked.keys" || before.IsLocked(key) {
+			return nil, &fault.Error{Kind: fault.Denied, Op: "set " + key, Err: errors.New("only latchkey.toml may set it"),
+				Remedy: "edit " + file + ", then `systemctl reload latchkeyd`"}
+		}
+		k, _ := Lookup(key)
+		if values[key] == "" {
+			remove(tree, key)
+		} else if err := insert(tree, k, values[key]); err != nil {
+			return nil, &fault.Error{Kind: fault.Malformed, Op: "set " + key, Err: err}
+		}
 	}
 	text, err := render(tree)
 	if err != nil {
 		return nil, fault.Wrap(fault.Internal, op, err)
 	}
-	return before.replace(file, folder, key, text)
+	return before.replace(file, folder, keys, text, write)
 }
 
 // Unknown says that there is no such key, and which was most likely meant:
@@ -69,8 +90,8 @@ func Unknown(key string) error {
 }
 
 // replace writes the new SetFile where all files together still load.
-func (l *Loaded) replace(file, folder, key string, text []byte) (*Loaded, error) {
-	op := "set " + key
+func (l *Loaded) replace(file, folder string, keys []string, text []byte, write bool) (*Loaded, error) {
+	op := "set " + strings.Join(keys, ", ")
 	path := filepath.Join(folder, SetFile)
 	trial, err := os.CreateTemp(folder, ".set-*")
 	if err != nil {
@@ -86,9 +107,14 @@ func (l *Loaded) replace(file, folder, key string, text []byte) (*Loaded, error)
 	if err != nil {
 		return nil, fault.Wrap(fault.Unknown, op, err)
 	}
-	if where := after.Origin[key]; where != "" && !strings.HasPrefix(where, path+":") && strings.HasPrefix(where, folder+"/") {
-		return nil, &fault.Error{Kind: fault.Conflict, Op: op, Err: fmt.Errorf("%s sets it as well, and has the last word", where),
-			Remedy: "remove it there"}
+	for _, key := range keys {
+		if where := after.Origin[key]; where != "" && !strings.HasPrefix(where, path+":") && strings.HasPrefix(where, folder+"/") {
+			return nil, &fault.Error{Kind: fault.Conflict, Op: "set " + key, Err: fmt.Errorf("%s sets it as well, and has the last word", where),
+				Remedy: "remove it there"}
+		}
+	}
+	if !write {
+		return after, nil
 	}
 	if err := os.Rename(trial.Name(), path); err != nil {
 		return nil, fault.Wrap(fault.Internal, op, err)

@@ -87,7 +87,13 @@ func (k Key) assign(c *Config, value any) error {
 		}
 		*field = addrs
 	case *[]Override:
-		list, err := k.overrides(value)
+		list, err := tablesOf[Override](k, value)
+		if err != nil {
+			return err
+		}
+		*field = list
+	case *[]App:
+		list, err := tablesOf[App](k, value)
 		if err != nil {
 			return err
 		}
@@ -147,30 +153,39 @@ func (k Key) list(value any) ([]string, error) {
 	return list, nil
 }
 
-// overrides checks a list of tables. Unknown keys in them were found before.
-func (k Key) overrides(value any) ([]Override, error) {
+// tablesOf checks a list of tables. Unknown keys in them were found before.
+func tablesOf[T any](k Key, value any) ([]T, error) {
 	raw, ok := tables(value)
 	if !ok {
-		return nil, errors.New("wants a list of tables, as [{ group = \"Staff\", shell = \"/bin/zsh\" }]")
+		return nil, errors.New("wants a list of tables, as " + k.Example)
 	}
-	list := make([]Override, 0, len(raw))
+	list := make([]T, len(raw))
 	for i, table := range raw {
-		var o Override
 		for _, item := range k.items {
 			v, given := table[item.Name]
 			if !given && !item.Required {
 				continue
 			}
-			s, ok := v.(string)
-			if !ok || (s == "" && item.Required) {
-				return nil, fmt.Errorf("entry %d: %s wants a text", i+1, item.Name)
+			var err error
+			switch field := item.field(&list[i]).(type) {
+			case *string:
+				s, ok := v.(string)
+				if !ok || (s == "" && item.Required) {
+					return nil, fmt.Errorf("entry %d: %s wants a text", i+1, item.Name)
+				}
+				if err = item.check(s); err != nil {
+					err = fmt.Errorf("%q %w", s, err)
+				}
+				*field = s
+			case *[]string:
+				if *field, err = (Key{check: item.check}).list(v); err == nil && len(*field) == 0 && item.Required {
+					err = errors.New("is empty")
+				}
 			}
-			if err := item.check(s); err != nil {
-				return nil, fmt.Errorf("entry %d: %s: %q %w", i+1, item.Name, s, err)
+			if err != nil {
+				return nil, fmt.Errorf("entry %d: %s: %w", i+1, item.Name, err)
 			}
-			*item.field(&o) = s
 		}
-		list = append(list, o)
 	}
 	return list, nil
 }
@@ -285,19 +300,31 @@ func (k Key) Value(c *Config) string {
 		}
 		return tomlList(list)
 	case *[]Override:
-		items := make([]string, len(*field))
-		for i := range *field {
-			var parts []string
-			for _, item := range k.items {
-				if v := *item.field(&(*field)[i]); v != "" {
-					parts = append(parts, item.Name+" = "+tomlText(v))
-				}
-			}
-			items[i] = "{ " + strings.Join(parts, ", ") + " }"
-		}
-		return "[" + strings.Join(items, ", ") + "]"
+		return tomlTables(k, *field)
+	case *[]App:
+		return tomlTables(k, *field)
 	}
 	return ""
+}
+
+// tomlTables writes a list of tables.
+func tomlTables[T any](k Key, list []T) string {
+	items := make([]string, len(list))
+	for i := range list {
+		var parts []string
+		for _, item := range k.items {
+			switch field := item.field(&list[i]).(type) {
+			case *string:
+				if *field != "" {
+					parts = append(parts, item.Name+" = "+tomlText(*field))
+				}
+			case *[]string:
+				parts = append(parts, item.Name+" = "+tomlList(*field))
+			}
+		}
+		items[i] = "{ " + strings.Join(parts, ", ") + " }"
+	}
+	return "[" + strings.Join(items, ", ") + "]"
 }
 
 // tomlList writes a list of strings.
