@@ -236,11 +236,11 @@ func Default() Config {
 			Enumerate: true,
 		},
 		Login: Login{Offline: "on", OfflineAge: 14 * 24 * time.Hour, PasswordURL: "https://mysignins.microsoft.com/security-info/password/change"},
+		SSO:   SSO{Authority: oidc.DefaultAuthority, ResponseMode: oidc.FormPost, Idle: 12 * time.Hour, Lifetime: 7 * 24 * time.Hour},
 		Samba: Samba{Pipe: "/run/samba/winbindd/pipe", PrivilegedPipe: "/var/lib/samba/winbindd_privileged/pipe"},
 		Log:   Log{Level: "info", Format: "text"},
 		Limits: Limits{
 			ConnectionsPerUID: int64(limits.ConnectionsPerUID),
-		SSO:   SSO{Authority: oidc.DefaultAuthority, ResponseMode: oidc.FormPost, Idle: 12 * time.Hour, Lifetime: 7 * 24 * time.Hour},
 			CallsPerUID:       int64(limits.CallsPerUID),
 			StreamsPerUID:     int64(limits.StreamsPerUID),
 			RequestBytes:      int64(limits.RequestBytes),

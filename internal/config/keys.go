@@ -205,12 +205,6 @@ func makeTable() []Key {
 		{Name: "ntlm.mschapv2", Doc: "Whether answers of MS-CHAPv2 may be checked, which a RADIUS server for 802.1X or a VPN asks for (ntlm_auth --allow-mschapv2). Whoever listens to one can find the password's hash, so keep it inside of a TLS tunnel (PEAP).",
 			field: func(c *Config) any { return &c.NTLM.MSCHAPv2 }},
 
-		{Name: "api.authenticators", Doc: "Local programs that may ask the daemon to check passwords, besides root and the group latchkey-login: \"uid:33\", \"gid:33\", the name of a local account, or %name of a local group.",
-			Example: `["www-data", "%shadow"]`, check: checkAuthenticator,
-			field: func(c *Config) any { return &c.API.Authenticators }},
-
-		{Name: "log.level", Doc: "The least important thing that is logged.",
-			Words: []string{"debug", "info", "warn", "error"},
 		{Name: "sso.tenant", Doc: "The id of the tenant (\"Directory (tenant) ID\").", Example: `"8b0f2a6e-3c4d-4e5f-9a1b-2c3d4e5f6a7b"`,
 			field: func(c *Config) any { return &c.SSO.Tenant }},
 		{Name: "sso.client", Doc: "The id of the app registration (\"Application (client) ID\").", Example: `"1f6a2f0c-51c5-4e0e-9f6b-7a3c7d1e2b90"`,
@@ -244,6 +238,12 @@ func makeTable() []Key {
 				{Name: "redirect", Doc: "Its redirect URIs, https, compared to the letter.", Required: true, check: checkRedirect, field: item(func(a *App) any { return &a.Redirects })},
 			}},
 
+		{Name: "api.authenticators", Doc: "Local programs that may ask the daemon to check passwords, besides root and the group latchkey-login: \"uid:33\", \"gid:33\", the name of a local account, or %name of a local group.",
+			Example: `["www-data", "%shadow"]`, check: checkAuthenticator,
+			field: func(c *Config) any { return &c.API.Authenticators }},
+
+		{Name: "log.level", Doc: "The least important thing that is logged.",
+			Words: []string{"debug", "info", "warn", "error"},
 			field: func(c *Config) any { return &c.Log.Level }},
 		{Name: "log.format", Doc: "text for people, json for programs.", Words: []string{"text", "json"}, Effect: NextRun,
 			field: func(c *Config) any { return &c.Log.Format }},
