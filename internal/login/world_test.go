@@ -31,6 +31,7 @@ const realm = "AADDS.EXAMPLE.TEST"
 
 var (
 	domainSID = identity.MustParseSID("S-1-5-21-11-22-33")
+	tenant    = identity.GUID{0: 7, 15: 7}
 	domain    = identity.Domain{NetBIOS: "AADDSEX", DNS: "aadds.example.test", Realm: realm, SID: domainSID}
 )
 
@@ -51,6 +52,7 @@ type world struct {
 	rec      *audit.Recorder
 	clock    atomic.Int64 // ahead of the real one
 	domain   *login.Domain
+	ntlm     *dc // nil: no secure channel
 }
 
 func (w *world) now() time.Time { return time.Now().Add(time.Duration(w.clock.Load())) }
@@ -129,7 +131,7 @@ func newWorld(t *testing.T) *world {
 	w.settings.Store(&login.Settings{PasswordURL: "https://password.example.test"})
 	w.rec = audit.Open(w.file, quiet)
 	t.Cleanup(w.rec.Close)
-	w.domain = &login.Domain{Realm: realm, FQDN: "nas.aadds.example.test", Keytab: keytab, Refresh: w,
+	w.domain = &login.Domain{Realm: realm, Names: domain, Tenant: tenant, FQDN: "nas.aadds.example.test", Keytab: keytab, Refresh: w,
 		KDC: kerberos.NewClient(kerberos.Config{Realm: realm, Servers: kerberos.NewPool(netip.MustParseAddr("192.0.2.1")), Dial: dial})}
 	w.restart()
 	t.Cleanup(func() { w.login.Close() })
@@ -142,6 +144,12 @@ func (w *world) restart() {
 		w.login.Close()
 	}
 	w.login = login.New(login.Config{Store: w.store, Audit: w.rec, Log: slog.New(slog.DiscardHandler), Now: w.now,
+		NTLM: func() login.NTLMAuthority {
+			if w.ntlm == nil {
+				return nil
+			}
+			return w.ntlm
+		},
 		Domain: func() *login.Domain { return w.domain }, Settings: func() login.Settings { return *w.settings.Load() }})
 }
 
