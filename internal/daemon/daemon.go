@@ -32,6 +32,7 @@ import (
 	"github.com/latchkey-nas/latchkey/internal/resolve"
 	"github.com/latchkey-nas/latchkey/internal/shim"
 	"github.com/latchkey-nas/latchkey/internal/store"
+	"github.com/latchkey-nas/latchkey/internal/winbind"
 )
 
 // Monitor is the other half, as root.
@@ -66,6 +67,7 @@ type Daemon struct {
 	policy   *peer.Policy
 	doors    *grpcapi.Server
 	shim     *shim.Server
+	winbind  *winbind.Server // nil without a store
 	resolver *resolve.Resolver
 
 	// Nil where the store could not be opened; then broken says why, and the
@@ -122,6 +124,7 @@ func New(ctx context.Context, opt Options) (*Daemon, error) {
 	}
 	d.doors = grpcapi.New(doors)
 	d.shim = d.openShim()
+	d.winbind = d.openWinbind()
 	return d, nil
 }
 
@@ -172,6 +175,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 			d.log.Error("the membership cannot be taken up", "error", err)
 		}
 	}
+	d.serveWinbind(func(serve func() error) { all.Go(func() { fail(serve()) }) })
 	all.Go(func() {
 		fail(d.opt.Accounts.Watch(ctx, func(s accounts.Set) { d.accountsChanged(ctx, s) }))
 	})
@@ -191,6 +195,9 @@ func (d *Daemon) close(all *sync.WaitGroup) {
 	go func() { defer close(stopped); d.halt() }()
 	d.doors.Stop(ctx)
 	d.shim.Stop(ctx)
+	if d.winbind != nil {
+		d.winbind.Stop(ctx)
+	}
 	<-stopped
 	all.Wait() // what hangs is the monitor's to end
 	if d.store != nil {

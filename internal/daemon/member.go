@@ -32,6 +32,7 @@ type member struct {
 	netlogon *netlogon.Pool
 	realm    string
 	fqdn     string
+	computer string // NetBIOS name
 	names    identity.Domain
 	tenant   identity.GUID
 	people   store.People
@@ -97,7 +98,7 @@ func (d *Daemon) enter(ctx context.Context, machine *store.Machine, first func(c
 		kerberos.Account(machine.ComputerAccount, realm), kerberos.Password(machine.Password))
 	client := directory.NewClient(directory.Config{Locator: locator, Credential: session})
 	ctx, cancel := context.WithCancel(ctx)
-	m := &member{client: client, session: session, kdc: kdc, netlogon: d.openNetlogon(locator), realm: realm, fqdn: machine.FQDN, names: machine.Domain, tenant: machine.Tenant, people: machine.People, cancel: cancel, done: make(chan struct{}),
+	m := &member{client: client, session: session, kdc: kdc, netlogon: d.openNetlogon(locator), realm: realm, fqdn: machine.FQDN, computer: computerName(machine.ComputerAccount), names: machine.Domain, tenant: machine.Tenant, people: machine.People, cancel: cancel, done: make(chan struct{}),
 		mirror: mirror.New(mirror.Config{Store: d.store, Directory: mirror.LDAP(client), Interval: c.SyncInterval,
 			SweepInterval: c.SweepInterval, FullInterval: c.FullInterval, MaxDeletions: int(c.MaxDeletions), Log: d.log})}
 	go func() {
