@@ -75,12 +75,13 @@ func (p *Pool) SamLogon(ctx context.Context, l Logon) (*Validation, error) {
 	for try := 1; ; try++ {
 		ch, err := p.take(ctx)
 		if err != nil {
+			p.note(err)
 			return nil, err
 		}
 		v, err := ch.logon(ctx, l)
 		p.give(ch, err)
 		if err == nil || !isUnread(err) || ctx.Err() != nil || try == 3 {
-			p.note(&l, err)
+			p.note(err)
 			return v, err
 		}
 		p.c.Log.Info("a channel to the domain controller was lost; asking over another", "dc", ch.server.Name, "error", err)
@@ -96,6 +97,7 @@ func (p *Pool) Check(ctx context.Context) (dc string, err error) {
 	ch, err := p.open(ctx, true)
 	if err != nil {
 		<-p.slots
+		p.note(err)
 		return "", err
 	}
 	p.give(ch, nil)

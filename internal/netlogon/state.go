@@ -31,7 +31,7 @@ func (p *Pool) State() State {
 }
 
 // note keeps how one question was answered.
-func (p *Pool) note(l *Logon, err error) {
+func (p *Pool) note(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	code, decided := StatusOf(err)

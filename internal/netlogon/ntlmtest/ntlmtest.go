@@ -85,13 +85,15 @@ func Info(domain, computer string) []byte {
 	return b
 }
 
-// New answers a fresh challenge of a server.
-func New(domain, user, password string) Answer {
+// New answers a fresh challenge of a server, whose target information is info:
+// a domain controller may compare the names in it with those of the machine
+// that asks.
+func New(domain, user, password string, info []byte) Answer {
 	var server, client [8]byte
 	_, _ = rand.Read(server[:])
 	_, _ = rand.Read(client[:])
 	now := uint64(time.Now().UnixNano()/100) + 116444736000000000
-	return Compute(domain, user, password, server, client, now, Info(domain, "NAS1"))
+	return Compute(domain, user, password, server, client, now, info)
 }
 
 // DES answers a challenge as NTLMv1 does (MS-NLMP 6, DESL): 24 bytes.
