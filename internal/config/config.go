@@ -75,6 +75,7 @@ type Config struct {
 	Samba     Samba
 	NTLM      NTLM
 	SSO       SSO
+	Web       Web
 	API       API
 	Log       Log
 	Limits    Limits
@@ -90,6 +91,8 @@ type Directory struct {
 	SweepInterval     time.Duration
 	FullInterval      time.Duration
 	MaxDeletions      int64 // per cent of the rows that one sweep may drop
+	KeyInterval       time.Duration
+	SSHKeys           string // the attribute with public keys; empty: none is read
 }
 
 // IDMap says how SIDs become numbers.
@@ -176,6 +179,17 @@ type NTLM struct {
 	MSCHAPv2 bool // responses of MS-CHAPv2, for RADIUS
 }
 
+// Web says where browsers reach the machine, and from where one is asked for a
+// Kerberos ticket.
+type Web struct {
+	Listen          string // host:port; empty: nowhere
+	Certificate     string // PEM files; empty: a self-signed one
+	Key             string
+	Hostnames       []string // empty: the machine's name in its domain
+	NegotiateFrom   []string // networks
+	NegotiateGroups []string // names or SIDs; empty: everybody
+}
+
 // SSO says where people sign in by a browser, and which apps ask for it.
 type SSO struct {
 	Tenant, Client  identity.GUID
@@ -199,7 +213,8 @@ type App struct {
 
 // API says who may call what.
 type API struct {
-	Authenticators []string
+	Authenticators []string // on api.sock
+	Admins         []string // domain users and groups who may use admin.sock
 }
 
 // Log says what is logged, and how.
@@ -225,6 +240,7 @@ func Default() Config {
 		Directory: Directory{
 			SyncInterval:  30 * time.Second,
 			SweepInterval: 15 * time.Minute,
+			KeyInterval:   30 * 24 * time.Hour,
 			FullInterval:  24 * time.Hour,
 			MaxDeletions:  10,
 		},
@@ -236,6 +252,7 @@ func Default() Config {
 			Enumerate: true,
 		},
 		Login: Login{Offline: "on", OfflineAge: 14 * 24 * time.Hour, PasswordURL: "https://mysignins.microsoft.com/security-info/password/change"},
+		Web:   Web{Listen: ":8443"},
 		SSO:   SSO{Authority: oidc.DefaultAuthority, ResponseMode: oidc.FormPost, Idle: 12 * time.Hour, Lifetime: 7 * 24 * time.Hour},
 		Samba: Samba{Pipe: "/run/samba/winbindd/pipe", PrivilegedPipe: "/var/lib/samba/winbindd_privileged/pipe"},
 		Log:   Log{Level: "info", Format: "text"},
