@@ -19,6 +19,7 @@ import (
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/krb5conf"
 	"github.com/latchkey-nas/latchkey/internal/secret"
+	"github.com/latchkey-nas/latchkey/internal/smbconf"
 )
 
 // maxPassword is the longest password that is read. AD takes 256 characters.
@@ -41,6 +42,10 @@ type console struct {
 
 	root        bool // we are root: /etc is ours to write
 	krb5        krb5conf.Files
+	smb         smbconf.Files
+	tool        func(ctx context.Context, name string, args ...string) (string, error) // runs a program of Samba's
+	proc        string                                                                 // where the processes are listed
+	daemonUID   uint32                                                                 // whom root's half of the daemon runs as
 	apiSocket   string
 	adminSocket string
 	configFile  string
@@ -67,6 +72,8 @@ func terminal() *console {
 		configFile:  config.File,
 		folder:      config.Folder,
 		nsswitch:    "/etc/nsswitch.conf",
+		tool:        runTool,
+		proc:        "/proc",
 	}
 	if w, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil && w > 20 {
 		c.width = w
