@@ -134,6 +134,8 @@ func TestGolden(t *testing.T) {
 			{"login", "alice", "--password-stdin", "--json"}}},
 		{name: "login_wrong", setup: func(b *bench) { b.in = strings.NewReader("wrong\n") }, lines: [][]string{{"login", "alice", "--password-stdin"}}},
 		{name: "login_unknown", setup: func(b *bench) { b.in = strings.NewReader("x\n") }, lines: [][]string{{"login", "nobody", "--password-stdin"}, {"login"}}},
+		{name: "login_no_password", lines: [][]string{{"login", "alice", "--no-password"}, {"login", "nobody", "--no-password"},
+			{"login", "alice", "--no-password", "--service", "sudo", "--json"}, {"login", "alice", "--no-password", "--password-stdin"}}},
 		{name: "login_denied", setup: func(b *bench) { b.in = strings.NewReader("secret Passw0rd!\n") }, lines: [][]string{
 			{"login", "alice", "--service", "sudo", "--password-stdin"}}},
 		{name: "access", lines: [][]string{

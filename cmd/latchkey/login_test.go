@@ -27,6 +27,30 @@ func (f *fake) Authenticate(_ context.Context, r *latchkeyv1.AuthenticateRequest
 		How: latchkeyv1.Session_HOW_OFFLINE, Warnings: []string{"The domain cannot be reached."}, AuditId: "0123456789abcdef"}}, nil
 }
 
+func (f *fake) Explain(_ context.Context, r *latchkeyv1.ExplainRequest) (*latchkeyv1.ExplainResponse, error) {
+	type step = latchkeyv1.ExplainResponse_Step
+	const (
+		ok      = latchkeyv1.ExplainResponse_Step_VERDICT_OK
+		refused = latchkeyv1.ExplainResponse_Step_VERDICT_REFUSED
+		unknown = latchkeyv1.ExplainResponse_Step_VERDICT_UNKNOWN
+		warning = latchkeyv1.ExplainResponse_Step_VERDICT_WARNING
+	)
+	kdc := &step{Topic: latchkeyv1.ExplainResponse_Step_TOPIC_KDC, Verdict: unknown, Text: "no domain controller answers", Remedy: "`latchkey doctor` says what cannot be reached"}
+	if r.GetName() == "nobody" {
+		return &latchkeyv1.ExplainResponse{Steps: []*step{{Topic: latchkeyv1.ExplainResponse_Step_TOPIC_NAME, Verdict: refused, Text: "nobody of the domain is called nobody"}, kdc}}, nil
+	}
+	resp := &latchkeyv1.ExplainResponse{Steps: []*step{{Topic: latchkeyv1.ExplainResponse_Step_TOPIC_NAME, Verdict: ok, Text: "alice is Alice of CONTOSO, uid 100001104"},
+		{Topic: latchkeyv1.ExplainResponse_Step_TOPIC_ACCESS, Verdict: ok, Text: "a rule allows it: allow sshd *"},
+		{Topic: latchkeyv1.ExplainResponse_Step_TOPIC_BUDGET, Verdict: warning, Text: "3 wrong passwords lately", Remedy: "wait two minutes and try again"},
+		kdc, {Topic: latchkeyv1.ExplainResponse_Step_TOPIC_NTLM, Verdict: ok, Text: "not in use on this machine"}}}
+	if r.GetService() != "sshd" {
+		resp.Steps[1].Verdict, resp.Steps[1].Text, resp.Steps[1].Remedy = refused, r.GetService()+" is closed to every domain user until a rule allows it", "`latchkey access list` shows the rules"
+		return resp, nil
+	}
+	resp.Session = &latchkeyv1.Session{User: &latchkeyv1.User{Username: "alice"}, How: latchkeyv1.Session_HOW_ACCOUNT}
+	return resp, nil
+}
+
 func (f *fake) ListAccessRules(_ context.Context, r *latchkeyv1.ListAccessRulesRequest) (*latchkeyv1.ListAccessRulesResponse, error) {
 	if r.GetService() == "none" {
 		return &latchkeyv1.ListAccessRulesResponse{}, nil

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/audit"
@@ -87,7 +86,7 @@ func (l *Login) Explain(ctx context.Context, req Request, password secret.Bytes)
 	}
 	if password.Len() > 0 {
 		r, err := l.Authenticate(ctx, req, password)
-		l.explainOutcome(e, p, r, err)
+		l.explainOutcome(e, r, err)
 		return e, nil
 	}
 	var refusal error
@@ -261,7 +260,7 @@ func (l *Login) explainNTLM(e *Explanation, p *person) {
 }
 
 // explainOutcome says what came of the password.
-func (l *Login) explainOutcome(e *Explanation, p *person, r *Result, err error) {
+func (l *Login) explainOutcome(e *Explanation, r *Result, err error) {
 	var known *proved
 	e.Proved = err == nil || errors.As(err, &known)
 	if err == nil {
@@ -276,11 +275,6 @@ func (l *Login) explainOutcome(e *Explanation, p *person, r *Result, err error) 
 	verdict, remedy := VerdictRefused, fault.Remedy(err)
 	if fault.Is(err, fault.Unreachable) {
 		verdict = VerdictUnknown
-	}
-	if p != nil {
-		if h := l.hint(p.user, err); h != nil {
-			remedy = strings.TrimSpace(h.Text + ". " + h.Remedy)
-		}
 	}
 	e.add(TopicSignIn, verdict, remedy, "%v", err)
 }

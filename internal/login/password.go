@@ -94,6 +94,9 @@ func (l *Login) try(ctx context.Context, a *attempt, password secret.Bytes) (*Re
 	if err != nil {
 		if h := l.hint(p.user, err); h != nil {
 			a.event.Hint = h.ID
+			if fault.Remedy(err) == "" {
+				err = fault.WithRemedy(err, h.Text+": "+h.Remedy)
+			}
 		}
 	}
 	switch kind := fault.KindOf(err); {
