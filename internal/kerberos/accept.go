@@ -22,7 +22,9 @@ type Accepted struct {
 	Verified
 	Service Principal // the name of ours that the client asked for
 	Context *Context
-	Reply   []byte // the token to send back: our proof (KRB_AP_REP)
+	Skew    time.Duration // how far the client's clock runs ahead of ours
+	Mutual  bool          // the client wants our proof
+	Reply   []byte        // the token to send back: our proof (KRB_AP_REP)
 }
 
 // Acceptor is the service's side of GSS-API krb5 contexts. It refuses what it
@@ -31,6 +33,9 @@ type Acceptor struct {
 	mu   sync.Mutex
 	host *Keytab
 	seen map[[32]byte]time.Time // authenticator -> when it may be forgotten
+	// since is before every authenticator that may be taken: what was seen before
+	// this process began is not known any more. Zero: whatever comes.
+	since time.Time
 
 	now func() time.Time
 }
@@ -39,6 +44,15 @@ type Acceptor struct {
 // copy.
 func NewAcceptor(host *Keytab) *Acceptor {
 	return &Acceptor{host: host.Clone(), seen: map[[32]byte]time.Time{}, now: time.Now}
+}
+
+// RefuseOlder has the acceptor refuse authenticators made before at: after a
+// restart, when nobody knows which of them were used. A client whose clock is
+// late gets in when that much has passed.
+func (a *Acceptor) RefuseOlder(at time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.since = at
 }
 
 // SetKeytab changes the keys, after a rotation.
@@ -77,7 +91,7 @@ func (a *Acceptor) accept(token, binding []byte) (*Accepted, error) {
 		return nil, err
 	}
 	a.mu.Lock()
-	host := a.host.Clone()
+	host, since := a.host.Clone(), a.since
 	a.mu.Unlock()
 	defer host.Wipe()
 	tkt, err := openTicket(req.Ticket.Bytes, host)
@@ -100,6 +114,8 @@ func (a *Acceptor) accept(token, binding []byte) (*Accepted, error) {
 		return nil, fault.Wrap(fault.BadCredential, "the client's clock", &SkewError{Local: now, Server: sent})
 	}
 	switch {
+	case sent.Before(since):
+		return nil, fault.Wrap(fault.BadCredential, "the token may have been used before this daemon started", &Error{Code: CodeRepeat, Time: now})
 	case !principal(auth.CName, auth.CRealm).Equal(tkt.client):
 		return nil, fault.New(fault.BadCredential, "the ticket is another's")
 	case tkt.start.Sub(now) > maxSkew || now.Sub(tkt.end) > maxSkew:
@@ -113,7 +129,7 @@ func (a *Acceptor) accept(token, binding []byte) (*Accepted, error) {
 	if err := a.remember(req.Auth.Cipher, now); err != nil {
 		return nil, err
 	}
-	out := &Accepted{Service: tkt.service, Verified: Verified{Client: tkt.client, Flags: tkt.flags, AuthTime: tkt.authTime, EndTime: tkt.end, PAC: tkt.pac}}
+	out := &Accepted{Service: tkt.service, Skew: sent.Sub(now), Mutual: auth.Cksum.Checksum[20]&gssMutual != 0, Verified: Verified{Client: tkt.client, Flags: tkt.flags, AuthTime: tkt.authTime, EndTime: tkt.end, PAC: tkt.pac}}
 	return out, out.answer(tkt, auth)
 }
 

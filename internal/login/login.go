@@ -146,6 +146,7 @@ type Login struct {
 	slots    chan struct{} // for Argon2: memory
 	talks    chan struct{} // with a KDC at one time
 	later    sync.WaitGroup
+	tickets  tickets
 
 	mu         sync.Mutex
 	unreadable time.Time // until when the directory is not asked again
@@ -166,7 +167,7 @@ func New(cfg Config) *Login {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	l := &Login{c: cfg, slots: make(chan struct{}, 2), talks: make(chan struct{}, 16)}
+	l := &Login{c: cfg, slots: make(chan struct{}, 2), talks: make(chan struct{}, 16), tickets: tickets{begun: cfg.Now()}}
 	l.refused.init()
 	l.budget = newBudget(cfg.Store, cfg.Log, cfg.Now)
 	l.evidence = newEvidence(cfg.Store, cfg.Log, cfg.Now)

@@ -126,7 +126,11 @@ func (l *Login) negotiate(ctx context.Context, a *attempt, token []byte, out *Ne
 	if err != nil {
 		return err
 	}
-	if out.Reply, err = n.Answer(in.Reply); err != nil {
+	proof := in.Reply
+	if !in.Mutual {
+		proof = nil
+	}
+	if out.Reply, err = n.Answer(proof); err != nil {
 		return err
 	}
 	r.PasswordExpires = in.PAC.MustChange
