@@ -395,6 +395,31 @@ func TestSessionSignsInAgainWhenTheTGTIsRefused(t *testing.T) {
 	}
 }
 
+// TestSessionTriesWhatWasBeforeAndWillBe is a KDC that has not heard of a
+// rotation, or that has heard of one which was never remembered.
+func TestSessionTriesWhatWasBeforeAndWillBe(t *testing.T) {
+	_, c := newRealm(t)
+	s := kerberos.NewSession(c, kerberos.Account("alice", realm), password("new"), password("also wrong"), password("wonder land"))
+	defer s.Close()
+	if _, err := s.Ticket(ctxFor(t), "ldap", "dc1.example.test"); err != nil {
+		t.Errorf("by the third: %v", err)
+	}
+	s.SetSecret(password("new"), password("wrong"))
+	s.Drop()
+	if _, err := s.Ticket(ctxFor(t), "ldap", "dc1.example.test"); !fault.Is(err, fault.BadCredential) {
+		t.Errorf("none of them: %v, want bad credential", err)
+	}
+	s.SetSecret(password("wrong"), password("wonder land"))
+	if _, err := s.Ticket(ctxFor(t), "ldap", "dc1.example.test"); err != nil {
+		t.Errorf("by the second: %v", err)
+	}
+	s.Close()
+	s.SetSecret(password("wonder land"))
+	if _, err := s.Ticket(ctxFor(t), "ldap", "dc1.example.test"); !fault.Is(err, fault.Internal) {
+		t.Errorf("after Close: %v, want internal", err)
+	}
+}
+
 func TestRenew(t *testing.T) {
 	_, c := newRealm(t)
 	l, err := c.Login(ctxFor(t), kerberos.Account("alice", realm), password("wonder land"))

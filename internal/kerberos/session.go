@@ -46,7 +46,7 @@ type Session struct {
 
 	busy    chan struct{} // held by the one that asks the KDC; waiting honours ctx
 	mu      sync.Mutex
-	with    Secret
+	with    []Secret // the first that is taken; see NewSession
 	tgt     *Ticket
 	tickets map[string]*Ticket
 }
@@ -54,10 +54,26 @@ type Session struct {
 // early is how long before its end a cached ticket is no longer handed out.
 const early = 5 * time.Minute
 
-// NewSession returns a session of who; it asks nothing yet. The session keeps
-// a copy of the secret until Close, or until SetSecret gives it another.
-func NewSession(client *Client, who Principal, with Secret) *Session {
-	return &Session{client: client, who: who, busy: make(chan struct{}, 1), with: with.clone(), tickets: map[string]*Ticket{}}
+// NewSession returns a session of who; it asks nothing yet. others are tried, in
+// their order, where a KDC does not take the secret: around a rotation one KDC
+// may have the new password while another has the old. The session keeps copies
+// of the secrets until Close, or until SetSecret gives it others.
+func NewSession(client *Client, who Principal, with Secret, others ...Secret) *Session {
+	return &Session{client: client, who: who, busy: make(chan struct{}, 1), with: clones(with, others), tickets: map[string]*Ticket{}}
+}
+
+func clones(with Secret, others []Secret) []Secret {
+	all := []Secret{with.clone()}
+	for _, o := range others {
+		all = append(all, o.clone())
+	}
+	return all
+}
+
+func wipeAll(all []Secret) {
+	for _, s := range all {
+		s.wipe()
+	}
 }
 
 // Principal returns who the session is.
@@ -131,16 +147,25 @@ func (s *Session) ticketGranting(ctx context.Context) (tgt *Ticket, isNew bool, 
 		defer s.mu.Unlock()
 		return s.tgt.Clone(), false, nil
 	}
-	with := s.with
-	if with != nil {
-		with = with.clone()
+	var with []Secret
+	if len(s.with) > 0 {
+		with = clones(s.with[0], s.with[1:])
 	}
 	s.mu.Unlock()
-	if with == nil {
+	if len(with) == 0 {
 		return nil, false, fault.New(fault.Internal, "the session is closed")
 	}
-	defer with.wipe()
-	l, err := s.client.Login(ctx, s.who, with)
+	defer wipeAll(with)
+	l, err := s.client.Login(ctx, s.who, with[0])
+	for _, other := range with[1:] {
+		if !fault.Is(err, fault.BadCredential) {
+			break
+		}
+		// The first refusal is the one to tell: the others were long shots.
+		if again, err2 := s.client.Login(ctx, s.who, other); err2 == nil {
+			l, err = again, nil
+		}
+	}
 	if err != nil {
 		return nil, false, err
 	}
@@ -151,15 +176,18 @@ func (s *Session) ticketGranting(ctx context.Context) (tgt *Ticket, isNew bool, 
 	return l.TGT.Clone(), true, nil
 }
 
-// SetSecret changes the secret, after a rotation. Tickets got with the old one
-// stay good until their end.
-func (s *Session) SetSecret(with Secret) {
-	c := with.clone()
+// SetSecret changes the secret, after a rotation; others as in NewSession.
+// Tickets got with the old one stay good until their end. A session that is
+// closed stays so.
+func (s *Session) SetSecret(with Secret, others ...Secret) {
+	c := clones(with, others)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.with != nil {
-		s.with.wipe()
+	if s.with == nil {
+		wipeAll(c)
+		return
 	}
+	wipeAll(s.with)
 	s.with = c
 }
 
@@ -180,8 +208,6 @@ func (s *Session) Close() {
 	s.Drop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.with != nil {
-		s.with.wipe()
-		s.with = nil
-	}
+	wipeAll(s.with)
+	s.with = nil
 }

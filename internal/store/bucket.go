@@ -32,7 +32,7 @@ var (
 
 	buckets = [][]byte{bucketMeta, bucketRows, bucketGraves, bucketIDs, bucketOIDs, bucketObjects, bucketSIDs, bucketNames,
 		bucketOrder, bucketGroups, bucketMembers, bucketParents, bucketPrimary, bucketAllMembers, bucketAllGroups, bucketWanted,
-		bucketReserved, bucketLog, bucketMachine, bucketWellKnown}
+		bucketReserved, bucketLog, bucketMachine, bucketFixed}
 
 	// indexes follow from the records alone: see indexKeys.
 	indexes = [][]byte{bucketIDs, bucketOIDs, bucketObjects, bucketSIDs, bucketNames, bucketOrder, bucketGroups}

@@ -19,7 +19,11 @@ func (t *Tx) number(r *Row) {
 		return
 	}
 	natural, ok := t.rules.IDs.Natural(c.SID)
-	ids, fixed := t.tx.Bucket(bucketIDs), t.wellKnownIDs()
+	ids, fixed := t.tx.Bucket(bucketIDs), t.keptIDs()
+	if id := t.keptFor(c.SID); id != 0 && ids.Get(u32(id)) == nil {
+		r.ID, r.Moved = id, !ok || id != natural
+		return
+	}
 	for id := range t.rules.IDs.Candidates(c.SID) {
 		_, local := t.rules.LocalIDs[id]
 		if _, other := fixed[id]; local || other || ids.Get(u32(id)) != nil {

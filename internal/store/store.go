@@ -40,14 +40,15 @@
 //	allmembers       group -> set of all users in it, nested and primary
 //	allgroups        user -> set of all groups it is in, nested and primary
 //	wanted           objectGUID · group: a member that has no row yet
-//	wellknown        SID that no directory has a row for -> its gid; never changed
+//	fixed            SID that no row has (yet) -> the id that is kept for it, never changed;
+//	                 0 · id -> who had it before an import: nobody else gets it
 //	reserved         folded name -> why no row may bear it bare
 //	log              sequence number -> change
 //	machine
 //	└─ record        what this machine is in its domain
 //	notes            topic · 0 · key -> bytes that other packages keep here; made with the first
 //
-// rows, graves, members, wanted, log, machine, wellknown and notes are what is known; the other
+// rows, graves, members, wanted, log, machine, fixed and notes are what is known; the other
 // buckets follow from them and are made anew when they do not fit (see check).
 package store
 

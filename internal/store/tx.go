@@ -27,7 +27,7 @@ type Tx struct {
 	primary map[identity.SID]*memberChange // users that a primary group gained or lost
 	edges   []edge                         // memberships whose reverse is not written yet
 
-	fixed    map[uint32]struct{}         // gids of well-known SIDs; nil: not read yet
+	fixed    map[uint32]struct{}         // see keptIDs; nil: not read yet
 	wantedOf map[identity.RowID][][]byte // keys of bucket wanted by group, as they were
 }
 

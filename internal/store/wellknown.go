@@ -3,7 +3,6 @@
 package store
 
 import (
-	"bytes"
 	"encoding/binary"
 
 	bolt "go.etcd.io/bbolt"
@@ -13,13 +12,14 @@ import (
 	"github.com/latchkey-nas/latchkey/internal/idmap"
 )
 
-// bucketWellKnown holds the gids of SIDs that no directory has a row for.
-var bucketWellKnown = []byte("wellknown")
+// bucketFixed holds the gids of well-known SIDs, and what an import left: the ids
+// that are kept for SIDs whose row is to come, and those that a row had before.
+var bucketFixed = []byte("fixed")
 
 // makeWellKnown is the step to schema 2. The same step lets the machine's record
 // have a password that is on its way, which an older version would drop.
 func makeWellKnown(tx *bolt.Tx) error {
-	_, err := tx.CreateBucketIfNotExists(bucketWellKnown)
+	_, err := tx.CreateBucketIfNotExists(bucketFixed)
 	return fault.Wrap(fault.Internal, "make a bucket", err)
 }
 
@@ -29,39 +29,66 @@ func (t *Tx) numberWellKnown() error {
 	if t.rules.IDs == nil {
 		return nil
 	}
-	b := t.tx.Bucket(bucketWellKnown)
+	b := t.tx.Bucket(bucketFixed)
 	ids := t.tx.Bucket(bucketIDs)
-	taken := t.wellKnownIDs()
 	for _, w := range idmap.WellKnowns() {
 		if b.Get(w.SID.Bytes()) != nil {
 			continue
 		}
 		for id := range t.rules.IDs.WellKnownCandidates(w.SID) {
 			_, local := t.rules.LocalIDs[id]
-			if _, other := taken[id]; local || other || ids.Get(u32(id)) != nil {
+			if _, other := t.keptIDs()[id]; local || other || ids.Get(u32(id)) != nil {
 				continue
 			}
-			if err := t.put(bucketWellKnown, w.SID.Bytes(), u32(id)); err != nil {
+			if err := t.putFixed(w.SID.Bytes(), u32(id)); err != nil {
 				return err
 			}
-			taken[id] = struct{}{}
 			break
 		}
 	}
-	t.fixed = nil
 	return nil
 }
 
-// wellKnownIDs are the gids that no row may be given.
-func (t *Tx) wellKnownIDs() map[uint32]struct{} {
+// keptIDs are the ids that no row is given by the arithmetic.
+func (t *Tx) keptIDs() map[uint32]struct{} {
 	if t.fixed == nil {
 		t.fixed = make(map[uint32]struct{})
-		for _, id := range keys(t.tx.Bucket(bucketWellKnown)) {
-			t.fixed[idOf(id)] = struct{}{}
+		for k, v := range keys(t.tx.Bucket(bucketFixed)) {
+			if id, ok := pastID(k); ok {
+				t.fixed[id] = struct{}{}
+			} else {
+				t.fixed[fixedID(v)] = struct{}{}
+			}
 		}
 	}
 	return t.fixed
 }
+
+func (t *Tx) putFixed(key, value []byte) error {
+	t.fixed = nil
+	return t.put(bucketFixed, key, value)
+}
+
+func (t *Tx) delFixed(key []byte) error {
+	t.fixed = nil
+	return t.del(bucketFixed, key)
+}
+
+// pastKey is the key of an id that somebody had before an import. No SID begins
+// with that byte (MS-DTYP 2.4.2.2: the revision is 1).
+func pastKey(id uint32) []byte { return append([]byte{0}, u32(id)...) }
+
+// pastID reads such a key.
+func pastID(k []byte) (uint32, bool) {
+	if len(k) != 5 || k[0] != 0 {
+		return 0, false
+	}
+	return idOf(k[1:]), true
+}
+
+// fixedID reads what is kept for a SID: the id, and behind it, from an import,
+// the kind.
+func fixedID(b []byte) uint32 { return idOf(b[:min(4, len(b))]) }
 
 // idOf reads an id; 0 for anything else.
 func idOf(b []byte) uint32 {
@@ -71,18 +98,21 @@ func idOf(b []byte) uint32 {
 	return binary.BigEndian.Uint32(b)
 }
 
-// WellKnown calls fn with every well-known SID that has a gid, by SID.
+// WellKnown calls fn with every well-known SID that has a gid, in the order of idmap.WellKnowns.
 func (v *View) WellKnown(fn func(sid identity.SID, gid identity.GID)) {
-	for k, b := range keys(v.tx.Bucket(bucketWellKnown)) {
-		if sid, err := identity.SIDFromBytes(k); err == nil {
-			fn(sid, identity.GID(idOf(b)))
+	for _, w := range idmap.WellKnowns() {
+		if gid := v.wellKnownGID(w.SID); gid != 0 {
+			fn(w.SID, identity.GID(gid))
 		}
 	}
 }
 
 // wellKnownGID returns the gid of a well-known SID; 0 for any other.
 func (v *View) wellKnownGID(sid identity.SID) uint32 {
-	return idOf(v.tx.Bucket(bucketWellKnown).Get(sid.Bytes()))
+	if _, ok := idmap.WellKnownOf(sid); !ok {
+		return 0
+	}
+	return fixedID(v.tx.Bucket(bucketFixed).Get(sid.Bytes()))
 }
 
 // SIDOfID returns the SID of the live row that has a uid or gid, or the
@@ -96,10 +126,9 @@ func (v *View) SIDOfID(id uint32, kind identity.Kind) (identity.SID, bool) {
 		return r.Common().SID, true
 	}
 	if kind == identity.KindGroup {
-		for k, b := range keys(v.tx.Bucket(bucketWellKnown)) {
-			if bytes.Equal(b, u32(id)) {
-				sid, err := identity.SIDFromBytes(k)
-				return sid, err == nil
+		for _, w := range idmap.WellKnowns() {
+			if v.wellKnownGID(w.SID) == id {
+				return w.SID, true
 			}
 		}
 	}

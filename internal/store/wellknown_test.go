@@ -128,7 +128,7 @@ func TestFileOfSchema1(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := db.Update(func(tx *bolt.Tx) error {
-		if err := tx.DeleteBucket(bucketWellKnown); err != nil {
+		if err := tx.DeleteBucket(bucketFixed); err != nil {
 			return err
 		}
 		return tx.Bucket(bucketMeta).Put(metaSchema, u64(1))
