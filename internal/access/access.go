@@ -97,8 +97,11 @@ func CheckService(service string, effect Effect) error {
 
 // Fold returns the form in which services are compared.
 func Fold(service string) string {
-	if service = strings.ToLower(service); service == "smb" {
+	switch service = strings.ToLower(service); service {
+	case "smb":
 		return SMB
+	case "latchkey-web": // the name that the web sign-in's password form has in PAM
+		return Web
 	}
 	return service
 }

@@ -5,6 +5,7 @@ package monitor
 import (
 	"errors"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"time"
 
@@ -26,6 +27,9 @@ func wanted(cfg *config.Config, ids accountIDs) []peer.Socket {
 	if cfg.Samba.Pipes {
 		all = append(all, pipes(cfg.Samba, ids.winbind)...)
 	}
+	if cfg.Web.Listen != "" {
+		all = append(all, peer.Socket{Name: peer.Web, Address: cfg.Web.Listen})
+	}
 	return all
 }
 
@@ -41,9 +45,28 @@ func pipes(s config.Samba, priv identity.GID) []peer.Socket {
 
 func isPipe(n peer.Name) bool { return n == peer.Winbind || n == peer.WinbindPriv }
 
+// comesAndGoes says whether a socket is there only while the configuration asks
+// for it.
+func comesAndGoes(n peer.Name) bool { return isPipe(n) || n == peer.Web }
+
+// moved says whether a TCP listener is on another address than s wants.
+func moved(ln *peer.Listener, s peer.Socket) bool {
+	if s.Address == "" {
+		return false
+	}
+	want, err := net.ResolveTCPAddr("tcp", s.Address)
+	have, ok := ln.Addr().(*net.TCPAddr)
+	if err != nil || !ok {
+		return err == nil
+	}
+	anywhere := func(ip net.IP) bool { return len(ip) == 0 || ip.IsUnspecified() }
+	return want.Port != have.Port || !want.IP.Equal(have.IP) && !(anywhere(want.IP) && anywhere(have.IP))
+}
+
 // openListeners takes over the sockets that are open already and opens the
-// others. Without winbind's the machine does everything but SMB: that they
-// cannot be opened, since a winbindd holds them, is logged.
+// others. Without winbind's the machine does everything but SMB, without the
+// web's all but sign-in by a browser: that one cannot be opened, since another
+// program holds it, is logged.
 func openListeners(log *slog.Logger, sockets []peer.Socket) (peer.Listeners, error) {
 	have, err := peer.Inherited()
 	if err != nil {
@@ -56,6 +79,10 @@ func openListeners(log *slog.Logger, sockets []peer.Socket) (peer.Listeners, err
 		ln, err := openPatiently(s)
 		if err != nil && isPipe(s.Name) {
 			log.Error("a pipe of winbind cannot be opened; smbd is not served", "error", err, "remedy", "stop and mask winbind.service, then start latchkeyd again")
+			continue
+		}
+		if err != nil && comesAndGoes(s.Name) {
+			log.Error("the web sign-in cannot be reached", "error", err, "remedy", "`latchkey config set web.listen :PORT` with a port that is free")
 			continue
 		}
 		if err != nil {
@@ -85,8 +112,8 @@ func openPatiently(s peer.Socket) (*peer.Listener, error) {
 // before its worker is asked to end.
 const renewDelay = 100 * time.Millisecond
 
-// arrange opens the sockets that cfg asks for and closes those of winbind that
-// it no longer does; where that changed something, the worker is replaced by
+// arrange opens the sockets that cfg asks for and closes those of winbind
+// and the web that it no longer does; where that changed something, the worker is replaced by
 // one that has them. Callers wait in the queues meanwhile. What systemd opened
 // is systemd's to close.
 func (m *Monitor) arrange(cfg *config.Config) error {
@@ -100,20 +127,26 @@ func (m *Monitor) arrange(cfg *config.Config) error {
 	want := map[peer.Name]string{}
 	for _, s := range m.wanted(cfg) {
 		want[s.Name] = s.Path
-		if have := m.listeners.First(s.Name); have != nil {
+		if have := m.listeners.First(s.Name); have != nil && !moved(have, s) {
 			continue
+		} else if have != nil {
+			for _, ln := range m.listeners[s.Name] {
+				trouble = append(trouble, ln.Close())
+			}
+			delete(m.listeners, s.Name)
+			changed = true
 		}
 		ln, err := peer.Open(s)
 		if err != nil {
 			trouble = append(trouble, err)
 			continue
 		}
-		m.log.Info("a socket has been opened", "name", string(s.Name), "path", s.Path)
+		m.log.Info("a socket has been opened", "name", string(s.Name), "at", s.Path+s.Address)
 		m.listeners[s.Name] = append(m.listeners[s.Name], ln)
 		changed = true
 	}
 	for name := range m.listeners {
-		if !isPipe(name) {
+		if !comesAndGoes(name) {
 			continue
 		}
 		if _, ok := want[name]; ok {

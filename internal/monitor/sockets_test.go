@@ -24,12 +24,16 @@ func TestWantedSockets(t *testing.T) {
 		}
 		return all
 	}
-	if got := names(); !slices.Equal(got, []string{"api", "admin", "shim-root"}) {
+	if got := names(); !slices.Equal(got, []string{"api", "admin", "shim-root", "web"}) {
 		t.Errorf("by default: got %v", got)
 	}
 	cfg.Samba.Pipes = true
-	if got := names(); !slices.Equal(got, []string{"api", "admin", "shim-root", "winbind", "winbind-priv"}) {
+	if got := names(); !slices.Equal(got, []string{"api", "admin", "shim-root", "winbind", "winbind-priv", "web"}) {
 		t.Errorf("with winbind's pipes: got %v", got)
+	}
+	cfg.Samba.Pipes, cfg.Web.Listen = false, ""
+	if got := names(); !slices.Equal(got, []string{"api", "admin", "shim-root"}) {
+		t.Errorf("without the web: got %v", got)
 	}
 	for _, s := range pipes(cfg.Samba, 8) {
 		if s.Mode != 0o777 || s.Name == peer.WinbindPriv && (s.DirMode != 0o750 || s.DirGID != 8) {
@@ -89,4 +93,33 @@ func TestSocketsFollowTheConfiguration(t *testing.T) {
 	defer other.Close()
 	set("[samba]\npipes = true\n")
 	r.waitFor("the log says who holds the pipe", func() bool { return strings.Contains(r.log.String(), "another process listens on "+pipe) })
+}
+
+func TestMoved(t *testing.T) {
+	ln, err := peer.Open(peer.Socket{Name: peer.Web, Address: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	_, port, err := net.SplitHostPort(ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for address, want := range map[string]bool{"127.0.0.1:" + port: false, "127.0.0.1:1": true, ":" + port: true, "127.0.0.2:" + port: true} {
+		if got := moved(ln, peer.Socket{Name: peer.Web, Address: address}); got != want {
+			t.Errorf("from %s to %s: got %v", ln.Addr(), address, got)
+		}
+	}
+	everywhere, err := peer.Open(peer.Socket{Name: peer.Web, Address: ":0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer everywhere.Close()
+	_, port, err = net.SplitHostPort(everywhere.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if moved(everywhere, peer.Socket{Name: peer.Web, Address: ":" + port}) {
+		t.Error("everywhere is taken for another place")
+	}
 }
