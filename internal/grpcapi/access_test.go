@@ -27,7 +27,7 @@ func TestTheTableNamesEveryMethodThatIsServed(t *testing.T) {
 		t.Errorf("served: %q\ntable:  %q", served, table)
 	}
 	for _, m := range api {
-		if peer.Whose(peer.API, m) == peer.Nobody || strings.Contains(m, "AdminService") || strings.Contains(m, "AccessService") {
+		if peer.Whose(peer.API, m) == peer.Nobody || strings.Contains(m, "AdminService") || strings.Contains(m, "AccessService") || strings.Contains(m, "MachineService") {
 			t.Errorf("api.sock serves %s, which nobody may call there", m)
 		}
 	}
@@ -60,7 +60,8 @@ func TestWhoMayCallWhatOverRealSockets(t *testing.T) {
 	allowed := map[peer.Name]map[string][]string{
 		peer.API: {"root": {"Identity", "LoginService", "SsoService", "Health", "Reflection"}, "admin": {"Identity", "Health", "Reflection"},
 			"user": {"Identity", "Health", "Reflection"}, "stranger": {"Identity", "Health", "Reflection"}},
-		peer.Admin: {"root": {"Identity", "Admin", "LoginService", "AccessService", "SsoService", "Health", "Reflection"}, "admin": {"Identity", "Admin", "LoginService", "AccessService", "SsoService", "Health", "Reflection"},
+		peer.Admin: {"root": {"Identity", "Admin", "LoginService", "AccessService", "MachineService", "SsoService", "Health", "Reflection"},
+			"admin": {"Identity", "Admin", "LoginService", "AccessService", "MachineService", "SsoService", "Health", "Reflection"},
 			"user": nil, "stranger": nil},
 	}
 	methods := append(peer.Methods(), "/latchkey.v1.AdminService/NoSuch", "/no.such.Service/Method")
@@ -88,7 +89,7 @@ func TestContainersRootIsRefusedEveryAdminMethodOnAPI(t *testing.T) {
 	cc := b.dial(peer.API, root)
 	n := 0
 	for _, m := range peer.Methods() {
-		if strings.Contains(m, "AdminService") || strings.Contains(m, "AccessService") {
+		if strings.Contains(m, "AdminService") || strings.Contains(m, "AccessService") || strings.Contains(m, "MachineService") {
 			n++
 			st := want(t, m, call(t, cc, m), codes.PermissionDenied, "DENIED")
 			if st.Message() != "not allowed" {
@@ -96,8 +97,8 @@ func TestContainersRootIsRefusedEveryAdminMethodOnAPI(t *testing.T) {
 			}
 		}
 	}
-	if n != 10 {
-		t.Errorf("%d admin methods, want 10", n)
+	if n != 14 {
+		t.Errorf("%d admin methods, want 14", n)
 	}
 }
 

@@ -44,6 +44,8 @@ type Config struct {
 	Admin Admin
 	// Login decides who may in; nil where nobody can be signed in.
 	Login Login
+	// Machine looks after keys, numbers and the audit; nil without a store.
+	Machine Machine
 	// Sso keeps who is signed in by a browser, SsoSetter sets that up; nil where
 	// nobody can be signed in.
 	Sso       Sso
@@ -92,6 +94,7 @@ func New(c Config) *Server {
 			latchkeyv1.RegisterSsoAdminServiceServer(d.server, &ssoAdminService{setter: c.SsoSetter})
 			latchkeyv1.RegisterAccessServiceServer(d.server, &accessService{login: c.Login})
 			latchkeyv1.RegisterAdminServiceServer(d.server, &adminService{admin: c.Admin})
+			latchkeyv1.RegisterMachineServiceServer(d.server, &machineService{machine: c.Machine})
 		}
 		healthpb.RegisterHealthServer(d.server, s.health)
 		reflection.Register(d.server)

@@ -55,12 +55,14 @@ const conversationTime = 5 * time.Minute
 // longest is how long a call of this method may take; 0 is without end.
 func (g *guard) longest(method string) time.Duration {
 	switch method {
-	case latchkeyv1.IdentityService_WatchIdentities_FullMethodName, healthpb.Health_Watch_FullMethodName:
+	case latchkeyv1.IdentityService_WatchIdentities_FullMethodName, healthpb.Health_Watch_FullMethodName,
+		latchkeyv1.MachineService_ReadAudit_FullMethodName:
 		return 0
 	case latchkeyv1.LoginService_Converse_FullMethodName:
 		return conversationTime
 	case latchkeyv1.AdminService_Join_FullMethodName, latchkeyv1.AdminService_Leave_FullMethodName,
-		latchkeyv1.AdminService_Sync_FullMethodName:
+		latchkeyv1.AdminService_Sync_FullMethodName, latchkeyv1.MachineService_RotateMachineKey_FullMethodName,
+		latchkeyv1.MachineService_ExportIds_FullMethodName, latchkeyv1.MachineService_ImportIds_FullMethodName:
 		return g.limits.TaskTimeout
 	}
 	return g.limits.CallTimeout

@@ -134,6 +134,10 @@ type User struct {
 	Home  string
 	Shell string
 
+	// SSHKeys are lines of authorized_keys(5), from the attribute that the
+	// configuration names.
+	SSHKeys []string
+
 	PasswordLastSet time.Time // zero: never, or must be changed
 	AccountExpires  time.Time // zero: never
 }

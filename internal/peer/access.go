@@ -56,12 +56,18 @@ var access = map[string]rule{
 	"/latchkey.v1.IdentityService/ListGroupMembers":  {Anyone, Administrators},
 	"/latchkey.v1.IdentityService/CheckMembership":   {Anyone, Administrators},
 	"/latchkey.v1.IdentityService/WatchIdentities":   {Anyone, Administrators},
+	"/latchkey.v1.IdentityService/ListSshKeys":       {Anyone, Administrators},
 
 	"/latchkey.v1.AdminService/Join":      {Nobody, Administrators},
 	"/latchkey.v1.AdminService/Leave":     {Nobody, Administrators},
 	"/latchkey.v1.AdminService/GetStatus": {Nobody, Administrators},
 	"/latchkey.v1.AdminService/Sync":      {Nobody, Administrators},
 	"/latchkey.v1.AdminService/SetConfig": {Nobody, Administrators},
+
+	"/latchkey.v1.MachineService/RotateMachineKey": {Nobody, Administrators},
+	"/latchkey.v1.MachineService/ExportIds":        {Nobody, Administrators},
+	"/latchkey.v1.MachineService/ImportIds":        {Nobody, Administrators},
+	"/latchkey.v1.MachineService/ReadAudit":        {Nobody, Administrators},
 
 	"/latchkey.v1.LoginService/Authenticate":    {Authenticators, Administrators},
 	"/latchkey.v1.LoginService/CheckAccess":     {Authenticators, Administrators},

@@ -55,6 +55,7 @@ type Conn struct {
 	Access   latchkeyv1.AccessServiceClient // through admin.sock only
 	Sso      latchkeyv1.SsoServiceClient
 	SsoAdmin latchkeyv1.SsoAdminServiceClient // through admin.sock only
+	Machine  latchkeyv1.MachineServiceClient  // through admin.sock only
 	Health   healthpb.HealthClient
 
 	cc *grpc.ClientConn
@@ -103,6 +104,7 @@ func open(ctx context.Context, path string, trusted bool) (*Conn, error) {
 		Access:   latchkeyv1.NewAccessServiceClient(cc),
 		Sso:      latchkeyv1.NewSsoServiceClient(cc),
 		SsoAdmin: latchkeyv1.NewSsoAdminServiceClient(cc),
+		Machine:  latchkeyv1.NewMachineServiceClient(cc),
 		Health:   healthpb.NewHealthClient(cc),
 		cc:       cc,
 	}, nil

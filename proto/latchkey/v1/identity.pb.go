@@ -262,7 +262,95 @@ func (x WatchIdentitiesResponse_Event) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use WatchIdentitiesResponse_Event.Descriptor instead.
 func (WatchIdentitiesResponse_Event) EnumDescriptor() ([]byte, []int) {
-	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{24, 0}
+	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{26, 0}
+}
+
+type ListSshKeysRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          *Key                   `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSshKeysRequest) Reset() {
+	*x = ListSshKeysRequest{}
+	mi := &file_latchkey_v1_identity_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSshKeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSshKeysRequest) ProtoMessage() {}
+
+func (x *ListSshKeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_latchkey_v1_identity_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSshKeysRequest.ProtoReflect.Descriptor instead.
+func (*ListSshKeysRequest) Descriptor() ([]byte, []int) {
+	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *ListSshKeysRequest) GetUser() *Key {
+	if x != nil {
+		return x.User
+	}
+	return nil
+}
+
+type ListSshKeysResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Keys          []string               `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSshKeysResponse) Reset() {
+	*x = ListSshKeysResponse{}
+	mi := &file_latchkey_v1_identity_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSshKeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSshKeysResponse) ProtoMessage() {}
+
+func (x *ListSshKeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_latchkey_v1_identity_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSshKeysResponse.ProtoReflect.Descriptor instead.
+func (*ListSshKeysResponse) Descriptor() ([]byte, []int) {
+	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ListSshKeysResponse) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
 }
 
 // Key finds one row. Every form finds the same row.
@@ -284,7 +372,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_latchkey_v1_identity_proto_msgTypes[0]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -296,7 +384,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_identity_proto_msgTypes[0]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -309,7 +397,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{0}
+	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Key) GetKey() isKey_Key {
@@ -487,7 +575,7 @@ type User struct {
 
 func (x *User) Reset() {
 	*x = User{}
-	mi := &file_latchkey_v1_identity_proto_msgTypes[1]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -499,7 +587,7 @@ func (x *User) String() string {
 func (*User) ProtoMessage() {}
 
 func (x *User) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_identity_proto_msgTypes[1]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -512,7 +600,7 @@ func (x *User) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use User.ProtoReflect.Descriptor instead.
 func (*User) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{1}
+	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *User) GetName() string {
@@ -756,7 +844,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_latchkey_v1_identity_proto_msgTypes[2]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -768,7 +856,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_identity_proto_msgTypes[2]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -781,7 +869,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{2}
+	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Group) GetName() string {
@@ -960,7 +1048,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_latchkey_v1_identity_proto_msgTypes[3]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -972,7 +1060,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_identity_proto_msgTypes[3]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -985,7 +1073,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{3}
+	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Failure) GetCode() int32 {
@@ -1018,7 +1106,7 @@ type GetUserRequest struct {
 
 func (x *GetUserRequest) Reset() {
 	*x = GetUserRequest{}
-	mi := &file_latchkey_v1_identity_proto_msgTypes[4]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1030,7 +1118,7 @@ func (x *GetUserRequest) String() string {
 func (*GetUserRequest) ProtoMessage() {}
 
 func (x *GetUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_identity_proto_msgTypes[4]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1043,7 +1131,7 @@ func (x *GetUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUserRequest.ProtoReflect.Descriptor instead.
 func (*GetUserRequest) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{4}
+	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetUserRequest) GetKey() *Key {
@@ -1062,7 +1150,7 @@ type GetGroupRequest struct {
 
 func (x *GetGroupRequest) Reset() {
 	*x = GetGroupRequest{}
-	mi := &file_latchkey_v1_identity_proto_msgTypes[5]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1074,7 +1162,7 @@ func (x *GetGroupRequest) String() string {
 func (*GetGroupRequest) ProtoMessage() {}
 
 func (x *GetGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_identity_proto_msgTypes[5]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1087,7 +1175,7 @@ func (x *GetGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetGroupRequest.ProtoReflect.Descriptor instead.
 func (*GetGroupRequest) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{5}
+	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetGroupRequest) GetKey() *Key {
@@ -1107,7 +1195,7 @@ type ResolveIdentitiesRequest struct {
 
 func (x *ResolveIdentitiesRequest) Reset() {
 	*x = ResolveIdentitiesRequest{}
-	mi := &file_latchkey_v1_identity_proto_msgTypes[6]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1119,7 +1207,7 @@ func (x *ResolveIdentitiesRequest) String() string {
 func (*ResolveIdentitiesRequest) ProtoMessage() {}
 
 func (x *ResolveIdentitiesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_identity_proto_msgTypes[6]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1132,7 +1220,7 @@ func (x *ResolveIdentitiesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveIdentitiesRequest.ProtoReflect.Descriptor instead.
 func (*ResolveIdentitiesRequest) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{6}
+	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ResolveIdentitiesRequest) GetKeys() []*Key {
@@ -1152,7 +1240,7 @@ type ResolveIdentitiesResponse struct {
 
 func (x *ResolveIdentitiesResponse) Reset() {
 	*x = ResolveIdentitiesResponse{}
-	mi := &file_latchkey_v1_identity_proto_msgTypes[7]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1164,7 +1252,7 @@ func (x *ResolveIdentitiesResponse) String() string {
 func (*ResolveIdentitiesResponse) ProtoMessage() {}
 
 func (x *ResolveIdentitiesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_identity_proto_msgTypes[7]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1177,7 +1265,7 @@ func (x *ResolveIdentitiesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveIdentitiesResponse.ProtoReflect.Descriptor instead.
 func (*ResolveIdentitiesResponse) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{7}
+	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ResolveIdentitiesResponse) GetIdentities() []*ResolvedIdentity {
@@ -1201,7 +1289,7 @@ type ResolvedIdentity struct {
 
 func (x *ResolvedIdentity) Reset() {
 	*x = ResolvedIdentity{}
-	mi := &file_latchkey_v1_identity_proto_msgTypes[8]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1213,7 +1301,7 @@ func (x *ResolvedIdentity) String() string {
 func (*ResolvedIdentity) ProtoMessage() {}
 
 func (x *ResolvedIdentity) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_identity_proto_msgTypes[8]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1226,7 +1314,7 @@ func (x *ResolvedIdentity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolvedIdentity.ProtoReflect.Descriptor instead.
 func (*ResolvedIdentity) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{8}
+	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ResolvedIdentity) GetResult() isResolvedIdentity_Result {
@@ -1300,7 +1388,7 @@ type ListUsersRequest struct {
 
 func (x *ListUsersRequest) Reset() {
 	*x = ListUsersRequest{}
-	mi := &file_latchkey_v1_identity_proto_msgTypes[9]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1312,7 +1400,7 @@ func (x *ListUsersRequest) String() string {
 func (*ListUsersRequest) ProtoMessage() {}
 
 func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_identity_proto_msgTypes[9]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1325,7 +1413,7 @@ func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersRequest.ProtoReflect.Descriptor instead.
 func (*ListUsersRequest) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{9}
+	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListUsersRequest) GetPageSize() int32 {
@@ -1367,7 +1455,7 @@ type ListUsersResponse struct {
 
 func (x *ListUsersResponse) Reset() {
 	*x = ListUsersResponse{}
-	mi := &file_latchkey_v1_identity_proto_msgTypes[10]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1379,7 +1467,7 @@ func (x *ListUsersResponse) String() string {
 func (*ListUsersResponse) ProtoMessage() {}
 
 func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_identity_proto_msgTypes[10]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1392,7 +1480,7 @@ func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersResponse.ProtoReflect.Descriptor instead.
 func (*ListUsersResponse) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{10}
+	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListUsersResponse) GetUsers() []*User {
@@ -1422,7 +1510,7 @@ type ListGroupsRequest struct {
 
 func (x *ListGroupsRequest) Reset() {
 	*x = ListGroupsRequest{}
-	mi := &file_latchkey_v1_identity_proto_msgTypes[11]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1434,7 +1522,7 @@ func (x *ListGroupsRequest) String() string {
 func (*ListGroupsRequest) ProtoMessage() {}
 
 func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_identity_proto_msgTypes[11]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1447,7 +1535,7 @@ func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroupsRequest.ProtoReflect.Descriptor instead.
 func (*ListGroupsRequest) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{11}
+	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListGroupsRequest) GetPageSize() int32 {
@@ -1488,7 +1576,7 @@ type ListGroupsResponse struct {
 
 func (x *ListGroupsResponse) Reset() {
 	*x = ListGroupsResponse{}
-	mi := &file_latchkey_v1_identity_proto_msgTypes[12]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1500,7 +1588,7 @@ func (x *ListGroupsResponse) String() string {
 func (*ListGroupsResponse) ProtoMessage() {}
 
 func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_identity_proto_msgTypes[12]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1513,7 +1601,7 @@ func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroupsResponse.ProtoReflect.Descriptor instead.
 func (*ListGroupsResponse) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{12}
+	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListGroupsResponse) GetGroups() []*Group {
@@ -1545,7 +1633,7 @@ type SearchIdentitiesRequest struct {
 
 func (x *SearchIdentitiesRequest) Reset() {
 	*x = SearchIdentitiesRequest{}
-	mi := &file_latchkey_v1_identity_proto_msgTypes[13]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1557,7 +1645,7 @@ func (x *SearchIdentitiesRequest) String() string {
 func (*SearchIdentitiesRequest) ProtoMessage() {}
 
 func (x *SearchIdentitiesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_identity_proto_msgTypes[13]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1570,7 +1658,7 @@ func (x *SearchIdentitiesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchIdentitiesRequest.ProtoReflect.Descriptor instead.
 func (*SearchIdentitiesRequest) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{13}
+	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SearchIdentitiesRequest) GetPrefix() string {
@@ -1612,7 +1700,7 @@ type SearchIdentitiesResponse struct {
 
 func (x *SearchIdentitiesResponse) Reset() {
 	*x = SearchIdentitiesResponse{}
-	mi := &file_latchkey_v1_identity_proto_msgTypes[14]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1624,7 +1712,7 @@ func (x *SearchIdentitiesResponse) String() string {
 func (*SearchIdentitiesResponse) ProtoMessage() {}
 
 func (x *SearchIdentitiesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_identity_proto_msgTypes[14]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1637,7 +1725,7 @@ func (x *SearchIdentitiesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchIdentitiesResponse.ProtoReflect.Descriptor instead.
 func (*SearchIdentitiesResponse) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{14}
+	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SearchIdentitiesResponse) GetIdentities() []*Identity {
@@ -1668,7 +1756,7 @@ type Identity struct {
 
 func (x *Identity) Reset() {
 	*x = Identity{}
-	mi := &file_latchkey_v1_identity_proto_msgTypes[15]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1680,7 +1768,7 @@ func (x *Identity) String() string {
 func (*Identity) ProtoMessage() {}
 
 func (x *Identity) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_identity_proto_msgTypes[15]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1693,7 +1781,7 @@ func (x *Identity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identity.ProtoReflect.Descriptor instead.
 func (*Identity) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{15}
+	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Identity) GetIdentity() isIdentity_Identity {
@@ -1749,7 +1837,7 @@ type ListUserGroupsRequest struct {
 
 func (x *ListUserGroupsRequest) Reset() {
 	*x = ListUserGroupsRequest{}
-	mi := &file_latchkey_v1_identity_proto_msgTypes[16]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1761,7 +1849,7 @@ func (x *ListUserGroupsRequest) String() string {
 func (*ListUserGroupsRequest) ProtoMessage() {}
 
 func (x *ListUserGroupsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_identity_proto_msgTypes[16]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1774,7 +1862,7 @@ func (x *ListUserGroupsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUserGroupsRequest.ProtoReflect.Descriptor instead.
 func (*ListUserGroupsRequest) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{16}
+	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListUserGroupsRequest) GetUser() *Key {
@@ -1808,7 +1896,7 @@ type ListUserGroupsResponse struct {
 
 func (x *ListUserGroupsResponse) Reset() {
 	*x = ListUserGroupsResponse{}
-	mi := &file_latchkey_v1_identity_proto_msgTypes[17]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1820,7 +1908,7 @@ func (x *ListUserGroupsResponse) String() string {
 func (*ListUserGroupsResponse) ProtoMessage() {}
 
 func (x *ListUserGroupsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_identity_proto_msgTypes[17]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1833,7 +1921,7 @@ func (x *ListUserGroupsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUserGroupsResponse.ProtoReflect.Descriptor instead.
 func (*ListUserGroupsResponse) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{17}
+	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListUserGroupsResponse) GetGroups() []*Group {
@@ -1864,7 +1952,7 @@ type ListGroupMembersRequest struct {
 
 func (x *ListGroupMembersRequest) Reset() {
 	*x = ListGroupMembersRequest{}
-	mi := &file_latchkey_v1_identity_proto_msgTypes[18]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1876,7 +1964,7 @@ func (x *ListGroupMembersRequest) String() string {
 func (*ListGroupMembersRequest) ProtoMessage() {}
 
 func (x *ListGroupMembersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_identity_proto_msgTypes[18]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1889,7 +1977,7 @@ func (x *ListGroupMembersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroupMembersRequest.ProtoReflect.Descriptor instead.
 func (*ListGroupMembersRequest) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{18}
+	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListGroupMembersRequest) GetGroup() *Key {
@@ -1930,7 +2018,7 @@ type ListGroupMembersResponse struct {
 
 func (x *ListGroupMembersResponse) Reset() {
 	*x = ListGroupMembersResponse{}
-	mi := &file_latchkey_v1_identity_proto_msgTypes[19]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1942,7 +2030,7 @@ func (x *ListGroupMembersResponse) String() string {
 func (*ListGroupMembersResponse) ProtoMessage() {}
 
 func (x *ListGroupMembersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_identity_proto_msgTypes[19]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1955,7 +2043,7 @@ func (x *ListGroupMembersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroupMembersResponse.ProtoReflect.Descriptor instead.
 func (*ListGroupMembersResponse) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{19}
+	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListGroupMembersResponse) GetMembers() []*Identity {
@@ -1983,7 +2071,7 @@ type CheckMembershipRequest struct {
 
 func (x *CheckMembershipRequest) Reset() {
 	*x = CheckMembershipRequest{}
-	mi := &file_latchkey_v1_identity_proto_msgTypes[20]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1995,7 +2083,7 @@ func (x *CheckMembershipRequest) String() string {
 func (*CheckMembershipRequest) ProtoMessage() {}
 
 func (x *CheckMembershipRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_identity_proto_msgTypes[20]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2008,7 +2096,7 @@ func (x *CheckMembershipRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckMembershipRequest.ProtoReflect.Descriptor instead.
 func (*CheckMembershipRequest) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{20}
+	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CheckMembershipRequest) GetUser() *Key {
@@ -2035,7 +2123,7 @@ type CheckMembershipResponse struct {
 
 func (x *CheckMembershipResponse) Reset() {
 	*x = CheckMembershipResponse{}
-	mi := &file_latchkey_v1_identity_proto_msgTypes[21]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2047,7 +2135,7 @@ func (x *CheckMembershipResponse) String() string {
 func (*CheckMembershipResponse) ProtoMessage() {}
 
 func (x *CheckMembershipResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_identity_proto_msgTypes[21]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2060,7 +2148,7 @@ func (x *CheckMembershipResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckMembershipResponse.ProtoReflect.Descriptor instead.
 func (*CheckMembershipResponse) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{21}
+	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CheckMembershipResponse) GetMemberships() []*Membership {
@@ -2081,7 +2169,7 @@ type Membership struct {
 
 func (x *Membership) Reset() {
 	*x = Membership{}
-	mi := &file_latchkey_v1_identity_proto_msgTypes[22]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2093,7 +2181,7 @@ func (x *Membership) String() string {
 func (*Membership) ProtoMessage() {}
 
 func (x *Membership) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_identity_proto_msgTypes[22]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2106,7 +2194,7 @@ func (x *Membership) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Membership.ProtoReflect.Descriptor instead.
 func (*Membership) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{22}
+	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Membership) GetMember() bool {
@@ -2136,7 +2224,7 @@ type WatchIdentitiesRequest struct {
 
 func (x *WatchIdentitiesRequest) Reset() {
 	*x = WatchIdentitiesRequest{}
-	mi := &file_latchkey_v1_identity_proto_msgTypes[23]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2148,7 +2236,7 @@ func (x *WatchIdentitiesRequest) String() string {
 func (*WatchIdentitiesRequest) ProtoMessage() {}
 
 func (x *WatchIdentitiesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_identity_proto_msgTypes[23]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2161,7 +2249,7 @@ func (x *WatchIdentitiesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchIdentitiesRequest.ProtoReflect.Descriptor instead.
 func (*WatchIdentitiesRequest) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{23}
+	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WatchIdentitiesRequest) GetUsers() bool {
@@ -2200,7 +2288,7 @@ type WatchIdentitiesResponse struct {
 
 func (x *WatchIdentitiesResponse) Reset() {
 	*x = WatchIdentitiesResponse{}
-	mi := &file_latchkey_v1_identity_proto_msgTypes[24]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2212,7 +2300,7 @@ func (x *WatchIdentitiesResponse) String() string {
 func (*WatchIdentitiesResponse) ProtoMessage() {}
 
 func (x *WatchIdentitiesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_identity_proto_msgTypes[24]
+	mi := &file_latchkey_v1_identity_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2225,7 +2313,7 @@ func (x *WatchIdentitiesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchIdentitiesResponse.ProtoReflect.Descriptor instead.
 func (*WatchIdentitiesResponse) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{24}
+	return file_latchkey_v1_identity_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WatchIdentitiesResponse) GetEvent() WatchIdentitiesResponse_Event {
@@ -2260,7 +2348,11 @@ var File_latchkey_v1_identity_proto protoreflect.FileDescriptor
 
 const file_latchkey_v1_identity_proto_rawDesc = "" +
 	"\n" +
-	"\x1alatchkey/v1/identity.proto\x12\vlatchkey.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb3\x01\n" +
+	"\x1alatchkey/v1/identity.proto\x12\vlatchkey.v1\x1a\x1fgoogle/protobuf/timestamp.proto\":\n" +
+	"\x12ListSshKeysRequest\x12$\n" +
+	"\x04user\x18\x01 \x01(\v2\x10.latchkey.v1.KeyR\x04user\")\n" +
+	"\x13ListSshKeysResponse\x12\x12\n" +
+	"\x04keys\x18\x01 \x03(\tR\x04keys\"\xb3\x01\n" +
 	"\x03Key\x12\x14\n" +
 	"\x04name\x18\x01 \x01(\tH\x00R\x04name\x12\x12\n" +
 	"\x03uid\x18\x02 \x01(\rH\x00R\x03uid\x12\x12\n" +
@@ -2447,7 +2539,7 @@ const file_latchkey_v1_identity_proto_rawDesc = "" +
 	"\vPublication\x12\x1b\n" +
 	"\x17PUBLICATION_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15PUBLICATION_PUBLISHED\x10\x01\x12\x1b\n" +
-	"\x17PUBLICATION_UNPUBLISHED\x10\x022\xe4\x06\n" +
+	"\x17PUBLICATION_UNPUBLISHED\x10\x022\xb6\a\n" +
 	"\x0fIdentityService\x129\n" +
 	"\aGetUser\x12\x1b.latchkey.v1.GetUserRequest\x1a\x11.latchkey.v1.User\x12<\n" +
 	"\bGetGroup\x12\x1c.latchkey.v1.GetGroupRequest\x1a\x12.latchkey.v1.Group\x12b\n" +
@@ -2459,7 +2551,8 @@ const file_latchkey_v1_identity_proto_rawDesc = "" +
 	"\x0eListUserGroups\x12\".latchkey.v1.ListUserGroupsRequest\x1a#.latchkey.v1.ListUserGroupsResponse\x12_\n" +
 	"\x10ListGroupMembers\x12$.latchkey.v1.ListGroupMembersRequest\x1a%.latchkey.v1.ListGroupMembersResponse\x12\\\n" +
 	"\x0fCheckMembership\x12#.latchkey.v1.CheckMembershipRequest\x1a$.latchkey.v1.CheckMembershipResponse\x12^\n" +
-	"\x0fWatchIdentities\x12#.latchkey.v1.WatchIdentitiesRequest\x1a$.latchkey.v1.WatchIdentitiesResponse0\x01B?Z=github.com/latchkey-nas/latchkey/proto/latchkey/v1;latchkeyv1b\x06proto3"
+	"\x0fWatchIdentities\x12#.latchkey.v1.WatchIdentitiesRequest\x1a$.latchkey.v1.WatchIdentitiesResponse0\x01\x12P\n" +
+	"\vListSshKeys\x12\x1f.latchkey.v1.ListSshKeysRequest\x1a .latchkey.v1.ListSshKeysResponseB?Z=github.com/latchkey-nas/latchkey/proto/latchkey/v1;latchkeyv1b\x06proto3"
 
 var (
 	file_latchkey_v1_identity_proto_rawDescOnce sync.Once
@@ -2474,98 +2567,103 @@ func file_latchkey_v1_identity_proto_rawDescGZIP() []byte {
 }
 
 var file_latchkey_v1_identity_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_latchkey_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_latchkey_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_latchkey_v1_identity_proto_goTypes = []any{
 	(AccountState)(0),                  // 0: latchkey.v1.AccountState
 	(GroupScope)(0),                    // 1: latchkey.v1.GroupScope
 	(Publication)(0),                   // 2: latchkey.v1.Publication
 	(WatchIdentitiesResponse_Event)(0), // 3: latchkey.v1.WatchIdentitiesResponse.Event
-	(*Key)(nil),                        // 4: latchkey.v1.Key
-	(*User)(nil),                       // 5: latchkey.v1.User
-	(*Group)(nil),                      // 6: latchkey.v1.Group
-	(*Failure)(nil),                    // 7: latchkey.v1.Failure
-	(*GetUserRequest)(nil),             // 8: latchkey.v1.GetUserRequest
-	(*GetGroupRequest)(nil),            // 9: latchkey.v1.GetGroupRequest
-	(*ResolveIdentitiesRequest)(nil),   // 10: latchkey.v1.ResolveIdentitiesRequest
-	(*ResolveIdentitiesResponse)(nil),  // 11: latchkey.v1.ResolveIdentitiesResponse
-	(*ResolvedIdentity)(nil),           // 12: latchkey.v1.ResolvedIdentity
-	(*ListUsersRequest)(nil),           // 13: latchkey.v1.ListUsersRequest
-	(*ListUsersResponse)(nil),          // 14: latchkey.v1.ListUsersResponse
-	(*ListGroupsRequest)(nil),          // 15: latchkey.v1.ListGroupsRequest
-	(*ListGroupsResponse)(nil),         // 16: latchkey.v1.ListGroupsResponse
-	(*SearchIdentitiesRequest)(nil),    // 17: latchkey.v1.SearchIdentitiesRequest
-	(*SearchIdentitiesResponse)(nil),   // 18: latchkey.v1.SearchIdentitiesResponse
-	(*Identity)(nil),                   // 19: latchkey.v1.Identity
-	(*ListUserGroupsRequest)(nil),      // 20: latchkey.v1.ListUserGroupsRequest
-	(*ListUserGroupsResponse)(nil),     // 21: latchkey.v1.ListUserGroupsResponse
-	(*ListGroupMembersRequest)(nil),    // 22: latchkey.v1.ListGroupMembersRequest
-	(*ListGroupMembersResponse)(nil),   // 23: latchkey.v1.ListGroupMembersResponse
-	(*CheckMembershipRequest)(nil),     // 24: latchkey.v1.CheckMembershipRequest
-	(*CheckMembershipResponse)(nil),    // 25: latchkey.v1.CheckMembershipResponse
-	(*Membership)(nil),                 // 26: latchkey.v1.Membership
-	(*WatchIdentitiesRequest)(nil),     // 27: latchkey.v1.WatchIdentitiesRequest
-	(*WatchIdentitiesResponse)(nil),    // 28: latchkey.v1.WatchIdentitiesResponse
-	(*timestamppb.Timestamp)(nil),      // 29: google.protobuf.Timestamp
+	(*ListSshKeysRequest)(nil),         // 4: latchkey.v1.ListSshKeysRequest
+	(*ListSshKeysResponse)(nil),        // 5: latchkey.v1.ListSshKeysResponse
+	(*Key)(nil),                        // 6: latchkey.v1.Key
+	(*User)(nil),                       // 7: latchkey.v1.User
+	(*Group)(nil),                      // 8: latchkey.v1.Group
+	(*Failure)(nil),                    // 9: latchkey.v1.Failure
+	(*GetUserRequest)(nil),             // 10: latchkey.v1.GetUserRequest
+	(*GetGroupRequest)(nil),            // 11: latchkey.v1.GetGroupRequest
+	(*ResolveIdentitiesRequest)(nil),   // 12: latchkey.v1.ResolveIdentitiesRequest
+	(*ResolveIdentitiesResponse)(nil),  // 13: latchkey.v1.ResolveIdentitiesResponse
+	(*ResolvedIdentity)(nil),           // 14: latchkey.v1.ResolvedIdentity
+	(*ListUsersRequest)(nil),           // 15: latchkey.v1.ListUsersRequest
+	(*ListUsersResponse)(nil),          // 16: latchkey.v1.ListUsersResponse
+	(*ListGroupsRequest)(nil),          // 17: latchkey.v1.ListGroupsRequest
+	(*ListGroupsResponse)(nil),         // 18: latchkey.v1.ListGroupsResponse
+	(*SearchIdentitiesRequest)(nil),    // 19: latchkey.v1.SearchIdentitiesRequest
+	(*SearchIdentitiesResponse)(nil),   // 20: latchkey.v1.SearchIdentitiesResponse
+	(*Identity)(nil),                   // 21: latchkey.v1.Identity
+	(*ListUserGroupsRequest)(nil),      // 22: latchkey.v1.ListUserGroupsRequest
+	(*ListUserGroupsResponse)(nil),     // 23: latchkey.v1.ListUserGroupsResponse
+	(*ListGroupMembersRequest)(nil),    // 24: latchkey.v1.ListGroupMembersRequest
+	(*ListGroupMembersResponse)(nil),   // 25: latchkey.v1.ListGroupMembersResponse
+	(*CheckMembershipRequest)(nil),     // 26: latchkey.v1.CheckMembershipRequest
+	(*CheckMembershipResponse)(nil),    // 27: latchkey.v1.CheckMembershipResponse
+	(*Membership)(nil),                 // 28: latchkey.v1.Membership
+	(*WatchIdentitiesRequest)(nil),     // 29: latchkey.v1.WatchIdentitiesRequest
+	(*WatchIdentitiesResponse)(nil),    // 30: latchkey.v1.WatchIdentitiesResponse
+	(*timestamppb.Timestamp)(nil),      // 31: google.protobuf.Timestamp
 }
 var file_latchkey_v1_identity_proto_depIdxs = []int32{
-	0,  // 0: latchkey.v1.User.states:type_name -> latchkey.v1.AccountState
-	29, // 1: latchkey.v1.User.password_set_time:type_name -> google.protobuf.Timestamp
-	29, // 2: latchkey.v1.User.account_expire_time:type_name -> google.protobuf.Timestamp
-	29, // 3: latchkey.v1.User.create_time:type_name -> google.protobuf.Timestamp
-	29, // 4: latchkey.v1.User.update_time:type_name -> google.protobuf.Timestamp
-	1,  // 5: latchkey.v1.Group.scope:type_name -> latchkey.v1.GroupScope
-	0,  // 6: latchkey.v1.Group.states:type_name -> latchkey.v1.AccountState
-	29, // 7: latchkey.v1.Group.create_time:type_name -> google.protobuf.Timestamp
-	29, // 8: latchkey.v1.Group.update_time:type_name -> google.protobuf.Timestamp
-	4,  // 9: latchkey.v1.GetUserRequest.key:type_name -> latchkey.v1.Key
-	4,  // 10: latchkey.v1.GetGroupRequest.key:type_name -> latchkey.v1.Key
-	4,  // 11: latchkey.v1.ResolveIdentitiesRequest.keys:type_name -> latchkey.v1.Key
-	12, // 12: latchkey.v1.ResolveIdentitiesResponse.identities:type_name -> latchkey.v1.ResolvedIdentity
-	5,  // 13: latchkey.v1.ResolvedIdentity.user:type_name -> latchkey.v1.User
-	6,  // 14: latchkey.v1.ResolvedIdentity.group:type_name -> latchkey.v1.Group
-	7,  // 15: latchkey.v1.ResolvedIdentity.error:type_name -> latchkey.v1.Failure
-	2,  // 16: latchkey.v1.ListUsersRequest.publication:type_name -> latchkey.v1.Publication
-	5,  // 17: latchkey.v1.ListUsersResponse.users:type_name -> latchkey.v1.User
-	2,  // 18: latchkey.v1.ListGroupsRequest.publication:type_name -> latchkey.v1.Publication
-	6,  // 19: latchkey.v1.ListGroupsResponse.groups:type_name -> latchkey.v1.Group
-	19, // 20: latchkey.v1.SearchIdentitiesResponse.identities:type_name -> latchkey.v1.Identity
-	5,  // 21: latchkey.v1.Identity.user:type_name -> latchkey.v1.User
-	6,  // 22: latchkey.v1.Identity.group:type_name -> latchkey.v1.Group
-	4,  // 23: latchkey.v1.ListUserGroupsRequest.user:type_name -> latchkey.v1.Key
-	6,  // 24: latchkey.v1.ListUserGroupsResponse.groups:type_name -> latchkey.v1.Group
-	4,  // 25: latchkey.v1.ListGroupMembersRequest.group:type_name -> latchkey.v1.Key
-	19, // 26: latchkey.v1.ListGroupMembersResponse.members:type_name -> latchkey.v1.Identity
-	4,  // 27: latchkey.v1.CheckMembershipRequest.user:type_name -> latchkey.v1.Key
-	4,  // 28: latchkey.v1.CheckMembershipRequest.groups:type_name -> latchkey.v1.Key
-	26, // 29: latchkey.v1.CheckMembershipResponse.memberships:type_name -> latchkey.v1.Membership
-	7,  // 30: latchkey.v1.Membership.error:type_name -> latchkey.v1.Failure
-	3,  // 31: latchkey.v1.WatchIdentitiesResponse.event:type_name -> latchkey.v1.WatchIdentitiesResponse.Event
-	19, // 32: latchkey.v1.WatchIdentitiesResponse.identity:type_name -> latchkey.v1.Identity
-	8,  // 33: latchkey.v1.IdentityService.GetUser:input_type -> latchkey.v1.GetUserRequest
-	9,  // 34: latchkey.v1.IdentityService.GetGroup:input_type -> latchkey.v1.GetGroupRequest
-	10, // 35: latchkey.v1.IdentityService.ResolveIdentities:input_type -> latchkey.v1.ResolveIdentitiesRequest
-	13, // 36: latchkey.v1.IdentityService.ListUsers:input_type -> latchkey.v1.ListUsersRequest
-	15, // 37: latchkey.v1.IdentityService.ListGroups:input_type -> latchkey.v1.ListGroupsRequest
-	17, // 38: latchkey.v1.IdentityService.SearchIdentities:input_type -> latchkey.v1.SearchIdentitiesRequest
-	20, // 39: latchkey.v1.IdentityService.ListUserGroups:input_type -> latchkey.v1.ListUserGroupsRequest
-	22, // 40: latchkey.v1.IdentityService.ListGroupMembers:input_type -> latchkey.v1.ListGroupMembersRequest
-	24, // 41: latchkey.v1.IdentityService.CheckMembership:input_type -> latchkey.v1.CheckMembershipRequest
-	27, // 42: latchkey.v1.IdentityService.WatchIdentities:input_type -> latchkey.v1.WatchIdentitiesRequest
-	5,  // 43: latchkey.v1.IdentityService.GetUser:output_type -> latchkey.v1.User
-	6,  // 44: latchkey.v1.IdentityService.GetGroup:output_type -> latchkey.v1.Group
-	11, // 45: latchkey.v1.IdentityService.ResolveIdentities:output_type -> latchkey.v1.ResolveIdentitiesResponse
-	14, // 46: latchkey.v1.IdentityService.ListUsers:output_type -> latchkey.v1.ListUsersResponse
-	16, // 47: latchkey.v1.IdentityService.ListGroups:output_type -> latchkey.v1.ListGroupsResponse
-	18, // 48: latchkey.v1.IdentityService.SearchIdentities:output_type -> latchkey.v1.SearchIdentitiesResponse
-	21, // 49: latchkey.v1.IdentityService.ListUserGroups:output_type -> latchkey.v1.ListUserGroupsResponse
-	23, // 50: latchkey.v1.IdentityService.ListGroupMembers:output_type -> latchkey.v1.ListGroupMembersResponse
-	25, // 51: latchkey.v1.IdentityService.CheckMembership:output_type -> latchkey.v1.CheckMembershipResponse
-	28, // 52: latchkey.v1.IdentityService.WatchIdentities:output_type -> latchkey.v1.WatchIdentitiesResponse
-	43, // [43:53] is the sub-list for method output_type
-	33, // [33:43] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	6,  // 0: latchkey.v1.ListSshKeysRequest.user:type_name -> latchkey.v1.Key
+	0,  // 1: latchkey.v1.User.states:type_name -> latchkey.v1.AccountState
+	31, // 2: latchkey.v1.User.password_set_time:type_name -> google.protobuf.Timestamp
+	31, // 3: latchkey.v1.User.account_expire_time:type_name -> google.protobuf.Timestamp
+	31, // 4: latchkey.v1.User.create_time:type_name -> google.protobuf.Timestamp
+	31, // 5: latchkey.v1.User.update_time:type_name -> google.protobuf.Timestamp
+	1,  // 6: latchkey.v1.Group.scope:type_name -> latchkey.v1.GroupScope
+	0,  // 7: latchkey.v1.Group.states:type_name -> latchkey.v1.AccountState
+	31, // 8: latchkey.v1.Group.create_time:type_name -> google.protobuf.Timestamp
+	31, // 9: latchkey.v1.Group.update_time:type_name -> google.protobuf.Timestamp
+	6,  // 10: latchkey.v1.GetUserRequest.key:type_name -> latchkey.v1.Key
+	6,  // 11: latchkey.v1.GetGroupRequest.key:type_name -> latchkey.v1.Key
+	6,  // 12: latchkey.v1.ResolveIdentitiesRequest.keys:type_name -> latchkey.v1.Key
+	14, // 13: latchkey.v1.ResolveIdentitiesResponse.identities:type_name -> latchkey.v1.ResolvedIdentity
+	7,  // 14: latchkey.v1.ResolvedIdentity.user:type_name -> latchkey.v1.User
+	8,  // 15: latchkey.v1.ResolvedIdentity.group:type_name -> latchkey.v1.Group
+	9,  // 16: latchkey.v1.ResolvedIdentity.error:type_name -> latchkey.v1.Failure
+	2,  // 17: latchkey.v1.ListUsersRequest.publication:type_name -> latchkey.v1.Publication
+	7,  // 18: latchkey.v1.ListUsersResponse.users:type_name -> latchkey.v1.User
+	2,  // 19: latchkey.v1.ListGroupsRequest.publication:type_name -> latchkey.v1.Publication
+	8,  // 20: latchkey.v1.ListGroupsResponse.groups:type_name -> latchkey.v1.Group
+	21, // 21: latchkey.v1.SearchIdentitiesResponse.identities:type_name -> latchkey.v1.Identity
+	7,  // 22: latchkey.v1.Identity.user:type_name -> latchkey.v1.User
+	8,  // 23: latchkey.v1.Identity.group:type_name -> latchkey.v1.Group
+	6,  // 24: latchkey.v1.ListUserGroupsRequest.user:type_name -> latchkey.v1.Key
+	8,  // 25: latchkey.v1.ListUserGroupsResponse.groups:type_name -> latchkey.v1.Group
+	6,  // 26: latchkey.v1.ListGroupMembersRequest.group:type_name -> latchkey.v1.Key
+	21, // 27: latchkey.v1.ListGroupMembersResponse.members:type_name -> latchkey.v1.Identity
+	6,  // 28: latchkey.v1.CheckMembershipRequest.user:type_name -> latchkey.v1.Key
+	6,  // 29: latchkey.v1.CheckMembershipRequest.groups:type_name -> latchkey.v1.Key
+	28, // 30: latchkey.v1.CheckMembershipResponse.memberships:type_name -> latchkey.v1.Membership
+	9,  // 31: latchkey.v1.Membership.error:type_name -> latchkey.v1.Failure
+	3,  // 32: latchkey.v1.WatchIdentitiesResponse.event:type_name -> latchkey.v1.WatchIdentitiesResponse.Event
+	21, // 33: latchkey.v1.WatchIdentitiesResponse.identity:type_name -> latchkey.v1.Identity
+	10, // 34: latchkey.v1.IdentityService.GetUser:input_type -> latchkey.v1.GetUserRequest
+	11, // 35: latchkey.v1.IdentityService.GetGroup:input_type -> latchkey.v1.GetGroupRequest
+	12, // 36: latchkey.v1.IdentityService.ResolveIdentities:input_type -> latchkey.v1.ResolveIdentitiesRequest
+	15, // 37: latchkey.v1.IdentityService.ListUsers:input_type -> latchkey.v1.ListUsersRequest
+	17, // 38: latchkey.v1.IdentityService.ListGroups:input_type -> latchkey.v1.ListGroupsRequest
+	19, // 39: latchkey.v1.IdentityService.SearchIdentities:input_type -> latchkey.v1.SearchIdentitiesRequest
+	22, // 40: latchkey.v1.IdentityService.ListUserGroups:input_type -> latchkey.v1.ListUserGroupsRequest
+	24, // 41: latchkey.v1.IdentityService.ListGroupMembers:input_type -> latchkey.v1.ListGroupMembersRequest
+	26, // 42: latchkey.v1.IdentityService.CheckMembership:input_type -> latchkey.v1.CheckMembershipRequest
+	29, // 43: latchkey.v1.IdentityService.WatchIdentities:input_type -> latchkey.v1.WatchIdentitiesRequest
+	4,  // 44: latchkey.v1.IdentityService.ListSshKeys:input_type -> latchkey.v1.ListSshKeysRequest
+	7,  // 45: latchkey.v1.IdentityService.GetUser:output_type -> latchkey.v1.User
+	8,  // 46: latchkey.v1.IdentityService.GetGroup:output_type -> latchkey.v1.Group
+	13, // 47: latchkey.v1.IdentityService.ResolveIdentities:output_type -> latchkey.v1.ResolveIdentitiesResponse
+	16, // 48: latchkey.v1.IdentityService.ListUsers:output_type -> latchkey.v1.ListUsersResponse
+	18, // 49: latchkey.v1.IdentityService.ListGroups:output_type -> latchkey.v1.ListGroupsResponse
+	20, // 50: latchkey.v1.IdentityService.SearchIdentities:output_type -> latchkey.v1.SearchIdentitiesResponse
+	23, // 51: latchkey.v1.IdentityService.ListUserGroups:output_type -> latchkey.v1.ListUserGroupsResponse
+	25, // 52: latchkey.v1.IdentityService.ListGroupMembers:output_type -> latchkey.v1.ListGroupMembersResponse
+	27, // 53: latchkey.v1.IdentityService.CheckMembership:output_type -> latchkey.v1.CheckMembershipResponse
+	30, // 54: latchkey.v1.IdentityService.WatchIdentities:output_type -> latchkey.v1.WatchIdentitiesResponse
+	5,  // 55: latchkey.v1.IdentityService.ListSshKeys:output_type -> latchkey.v1.ListSshKeysResponse
+	45, // [45:56] is the sub-list for method output_type
+	34, // [34:45] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_latchkey_v1_identity_proto_init() }
@@ -2573,7 +2671,7 @@ func file_latchkey_v1_identity_proto_init() {
 	if File_latchkey_v1_identity_proto != nil {
 		return
 	}
-	file_latchkey_v1_identity_proto_msgTypes[0].OneofWrappers = []any{
+	file_latchkey_v1_identity_proto_msgTypes[2].OneofWrappers = []any{
 		(*Key_Name)(nil),
 		(*Key_Uid)(nil),
 		(*Key_Gid)(nil),
@@ -2582,12 +2680,12 @@ func file_latchkey_v1_identity_proto_init() {
 		(*Key_ObjectGuid)(nil),
 		(*Key_Resource)(nil),
 	}
-	file_latchkey_v1_identity_proto_msgTypes[8].OneofWrappers = []any{
+	file_latchkey_v1_identity_proto_msgTypes[10].OneofWrappers = []any{
 		(*ResolvedIdentity_User)(nil),
 		(*ResolvedIdentity_Group)(nil),
 		(*ResolvedIdentity_Error)(nil),
 	}
-	file_latchkey_v1_identity_proto_msgTypes[15].OneofWrappers = []any{
+	file_latchkey_v1_identity_proto_msgTypes[17].OneofWrappers = []any{
 		(*Identity_User)(nil),
 		(*Identity_Group)(nil),
 	}
@@ -2597,7 +2695,7 @@ func file_latchkey_v1_identity_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_latchkey_v1_identity_proto_rawDesc), len(file_latchkey_v1_identity_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   25,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

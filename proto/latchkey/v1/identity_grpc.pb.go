@@ -33,6 +33,7 @@ const (
 	IdentityService_ListGroupMembers_FullMethodName  = "/latchkey.v1.IdentityService/ListGroupMembers"
 	IdentityService_CheckMembership_FullMethodName   = "/latchkey.v1.IdentityService/CheckMembership"
 	IdentityService_WatchIdentities_FullMethodName   = "/latchkey.v1.IdentityService/WatchIdentities"
+	IdentityService_ListSshKeys_FullMethodName       = "/latchkey.v1.IdentityService/ListSshKeys"
 )
 
 // IdentityServiceClient is the client API for IdentityService service.
@@ -89,6 +90,10 @@ type IdentityServiceClient interface {
 	// fewer, newer states; an event may come twice. A reader that takes nothing for
 	// two minutes loses the stream (RESOURCE_EXHAUSTED) and may resume.
 	WatchIdentities(ctx context.Context, in *WatchIdentitiesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchIdentitiesResponse], error)
+	// ListSshKeys returns the public keys that the directory has for a user, as
+	// lines of authorized_keys(5). None for an account that is disabled, expired or
+	// set aside, and none where no attribute for them is configured.
+	ListSshKeys(ctx context.Context, in *ListSshKeysRequest, opts ...grpc.CallOption) (*ListSshKeysResponse, error)
 }
 
 type identityServiceClient struct {
@@ -208,6 +213,16 @@ func (c *identityServiceClient) WatchIdentities(ctx context.Context, in *WatchId
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type IdentityService_WatchIdentitiesClient = grpc.ServerStreamingClient[WatchIdentitiesResponse]
 
+func (c *identityServiceClient) ListSshKeys(ctx context.Context, in *ListSshKeysRequest, opts ...grpc.CallOption) (*ListSshKeysResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListSshKeysResponse)
+	err := c.cc.Invoke(ctx, IdentityService_ListSshKeys_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // IdentityServiceServer is the server API for IdentityService service.
 // All implementations must embed UnimplementedIdentityServiceServer
 // for forward compatibility.
@@ -262,6 +277,10 @@ type IdentityServiceServer interface {
 	// fewer, newer states; an event may come twice. A reader that takes nothing for
 	// two minutes loses the stream (RESOURCE_EXHAUSTED) and may resume.
 	WatchIdentities(*WatchIdentitiesRequest, grpc.ServerStreamingServer[WatchIdentitiesResponse]) error
+	// ListSshKeys returns the public keys that the directory has for a user, as
+	// lines of authorized_keys(5). None for an account that is disabled, expired or
+	// set aside, and none where no attribute for them is configured.
+	ListSshKeys(context.Context, *ListSshKeysRequest) (*ListSshKeysResponse, error)
 	mustEmbedUnimplementedIdentityServiceServer()
 }
 
@@ -301,6 +320,9 @@ func (UnimplementedIdentityServiceServer) CheckMembership(context.Context, *Chec
 }
 func (UnimplementedIdentityServiceServer) WatchIdentities(*WatchIdentitiesRequest, grpc.ServerStreamingServer[WatchIdentitiesResponse]) error {
 	return status.Error(codes.Unimplemented, "method WatchIdentities not implemented")
+}
+func (UnimplementedIdentityServiceServer) ListSshKeys(context.Context, *ListSshKeysRequest) (*ListSshKeysResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListSshKeys not implemented")
 }
 func (UnimplementedIdentityServiceServer) mustEmbedUnimplementedIdentityServiceServer() {}
 func (UnimplementedIdentityServiceServer) testEmbeddedByValue()                         {}
@@ -496,6 +518,24 @@ func _IdentityService_WatchIdentities_Handler(srv interface{}, stream grpc.Serve
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type IdentityService_WatchIdentitiesServer = grpc.ServerStreamingServer[WatchIdentitiesResponse]
 
+func _IdentityService_ListSshKeys_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListSshKeysRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(IdentityServiceServer).ListSshKeys(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: IdentityService_ListSshKeys_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(IdentityServiceServer).ListSshKeys(ctx, req.(*ListSshKeysRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // IdentityService_ServiceDesc is the grpc.ServiceDesc for IdentityService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -538,6 +578,10 @@ var IdentityService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CheckMembership",
 			Handler:    _IdentityService_CheckMembership_Handler,
+		},
+		{
+			MethodName: "ListSshKeys",
+			Handler:    _IdentityService_ListSshKeys_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
