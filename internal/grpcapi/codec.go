@@ -3,10 +3,14 @@
 package grpcapi
 
 import (
+	"sync"
+
 	"google.golang.org/grpc/encoding"
 	encproto "google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/latchkey-nas/latchkey/internal/peer"
 	"github.com/latchkey-nas/latchkey/internal/secret"
@@ -69,15 +73,40 @@ func (h *held) Get(n int) *[]byte {
 // Put is called when the last reference to the answer's bytes is gone.
 func (h *held) Put(*[]byte) { h.conn.Release(h.size) }
 
-// wipingPool gives out buffers that are wiped when they come back: requests on
-// the admin socket carry passwords.
-type wipingPool struct{}
-
-// Get returns a fresh buffer.
-func (wipingPool) Get(n int) *[]byte {
-	b := make([]byte, n)
-	return &b
+// Unmarshal reads a message. The bytes that one with a secret was made of are
+// wiped: gRPC would leave them to the garbage collector, or to another use.
+func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
+	m, ok := v.(proto.Message)
+	if !ok || !carriesSecret(m.ProtoReflect().Descriptor()) {
+		return c.CodecV2.Unmarshal(data, v)
+	}
+	whole := data.Materialize() // a copy
+	err := proto.Unmarshal(whole, m)
+	secret.Wipe(whole)
+	for _, part := range data {
+		secret.Wipe(part.ReadOnlyData()) // frames of this message alone, that nobody reads again
+	}
+	return err
 }
 
-// Put wipes the buffer and leaves it to the garbage collector.
-func (wipingPool) Put(b *[]byte) { secret.Wipe((*b)[:cap(*b)]) }
+// secretive remembers carriesSecret by message.
+var secretive sync.Map // protoreflect.FullName -> bool
+
+// carriesSecret says whether a message, or one inside it, has a field that is
+// not to be printed.
+func carriesSecret(d protoreflect.MessageDescriptor) bool {
+	if known, ok := secretive.Load(d.FullName()); ok {
+		return known.(bool)
+	}
+	secretive.Store(d.FullName(), false) // ends recursion
+	found := false
+	for i := range d.Fields().Len() {
+		f := d.Fields().Get(i)
+		o, _ := f.Options().(*descriptorpb.FieldOptions)
+		if o.GetDebugRedact() || f.Message() != nil && carriesSecret(f.Message()) {
+			found = true
+		}
+	}
+	secretive.Store(d.FullName(), found)
+	return found
+}

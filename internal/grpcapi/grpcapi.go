@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -125,13 +124,14 @@ func (s *Server) options(d *door) []grpc.ServerOption {
 		grpc.StaticStreamWindowSize(64 << 10),
 		grpc.StaticConnWindowSize(256 << 10),
 	}
+	if d.name == peer.Admin {
+		// Passwords pass here: frames are read without a buffer that other
+		// connections use next. What a message was made of, the codec wipes.
+		options = append(options, grpc.ReadBufferSize(0))
+	}
 	if d.name == peer.API {
 		// Goroutines that stay: growing a fresh stack costs as much as a lookup.
 		options = append(options, grpc.NumStreamWorkers(l.StreamsPerConnection))
-	}
-	if d.name == peer.Admin {
-		// Passwords pass here: no buffer that they were in goes to another use.
-		options = append(options, experimental.BufferPool(wipingPool{}), grpc.ReadBufferSize(0))
 	}
 	return options
 }
