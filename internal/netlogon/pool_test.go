@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package netlogon
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/latchkey-nas/latchkey/internal/fault"
+)
+
+func question() Logon {
+	return Logon{Domain: "CONTOSO", User: "jörg", Workstation: "DESK", NT: bytes.Repeat([]byte{7}, 300), LM: bytes.Repeat([]byte{9}, 24)}
+}
+
+func mustAsk(t *testing.T, p *Pool) *Validation {
+	t.Helper()
+	v, err := p.SamLogon(t.Context(), question())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func TestSamLogon(t *testing.T) {
+	for _, headers := range []bool{true, false} {
+		f := newFakeDC(t)
+		f.noHeaders.Store(!headers)
+		f.groups.Store(3)
+		p := f.pool()
+		for range 3 {
+			v := mustAsk(t, p)
+			if v.EffectiveName != "jörg" || v.LogonDomain != "CONTOSO" || v.SID().String() != "S-1-5-21-1-2-3-1106" || len(v.Groups) != 3 || v.Groups[2].RID != 2002 ||
+				len(v.ExtraSIDs) != 1 || v.ExtraSIDs[0].SID.String() != "S-1-18-1" || !v.LogonTime.Equal(time.Unix(0, 0)) || !v.KickOffTime.IsZero() {
+				t.Errorf("validation = %+v", v)
+			}
+			if want := append(bytes.Repeat([]byte{1}, 8), bytes.Repeat([]byte{2}, 8)...); !bytes.Equal(v.SessionKey.Reveal(), want) {
+				t.Errorf("session key = %x", v.SessionKey.Reveal())
+			}
+			v.Wipe()
+			if !bytes.Equal(v.SessionKey.Reveal(), make([]byte, 16)) {
+				t.Error("the key is still there after Wipe")
+			}
+		}
+		if n := f.opened.Load(); n != 1 {
+			t.Errorf("%d channels for three questions, want 1", n)
+		}
+		s := p.State()
+		if s.Asked != 3 || s.Good != 3 || s.DC != "dc1.contoso.test" || s.Problem != nil {
+			t.Errorf("state = %+v", s)
+		}
+	}
+}
+
+func TestFragments(t *testing.T) {
+	f := newFakeDC(t)
+	f.groups.Store(900)
+	p := f.pool()
+	for _, size := range []int32{16, 100, 1000, 5000} {
+		f.fragment.Store(size)
+		if v := mustAsk(t, p); len(v.Groups) != 900 {
+			t.Errorf("fragments of %d bytes: %d groups, want 900", size, len(v.Groups))
+		}
+	}
+	// A request of several fragments.
+	l := question()
+	l.NT = bytes.Repeat([]byte{1}, maxNTLMv2)
+	if _, err := p.SamLogon(t.Context(), l); err != nil {
+		t.Error(err)
+	}
+	if n := f.opened.Load(); n != 1 {
+		t.Errorf("%d channels, want 1: the counter of messages went wrong", n)
+	}
+	// More than anybody has.
+	f.groups.Store(200000)
+	if _, err := p.SamLogon(t.Context(), question()); !fault.Is(err, fault.Unreachable) || !strings.Contains(err.Error(), "over 1048576 bytes") {
+		t.Errorf("200000 groups: %v", err)
+	}
+}
+
+func TestSamLogonIsRefusedWithoutAsking(t *testing.T) {
+	f := newFakeDC(t)
+	p := f.pool()
+	allowed := false
+	p.c.MSCHAPv2 = func() bool { return allowed }
+	edit := func(fn func(*Logon)) Logon { l := question(); fn(&l); return l }
+	for what, tc := range map[string]struct {
+		l    Logon
+		code uint32
+	}{
+		"NTLMv1":              {edit(func(l *Logon) { l.NT = make([]byte, 24) }), StatusNTLMBlocked},
+		"MS-CHAPv2":           {edit(func(l *Logon) { l.NT = make([]byte, 24); l.Parameters = ParameterMSCHAPv2 }), StatusNTLMBlocked},
+		"LM alone":            {edit(func(l *Logon) { l.NT = nil }), StatusInvalidParameter},
+		"short":               {edit(func(l *Logon) { l.NT = make([]byte, 43) }), StatusInvalidParameter},
+		"25 bytes":            {edit(func(l *Logon) { l.NT = make([]byte, 25) }), StatusInvalidParameter},
+		"long":                {edit(func(l *Logon) { l.NT = make([]byte, maxNTLMv2+1) }), StatusInvalidParameter},
+		"anonymous":           {edit(func(l *Logon) { l.User = "" }), StatusNoSuchUser},
+		"NUL in the name":     {edit(func(l *Logon) { l.User = "a\x00b" }), StatusInvalidParameter},
+		"no UTF-8":            {edit(func(l *Logon) { l.Domain = "\xff" }), StatusInvalidParameter},
+		"long workstation":    {edit(func(l *Logon) { l.Workstation = strings.Repeat("a", 257) }), StatusInvalidParameter},
+		"MS-CHAPv2, 23 bytes": {edit(func(l *Logon) { l.NT = make([]byte, 23); l.Parameters = ParameterMSCHAPv2 }), StatusInvalidParameter},
+	} {
+		_, err := p.SamLogon(t.Context(), tc.l)
+		if code, ok := StatusOf(err); !ok || code != tc.code {
+			t.Errorf("%s: %v, want 0x%08X", what, err, tc.code)
+		}
+	}
+	if n := f.asked.Load(); n != 0 {
+		t.Errorf("the domain controller was asked %d times", n)
+	}
+	allowed = true
+	if _, err := p.SamLogon(t.Context(), edit(func(l *Logon) { l.NT = make([]byte, 24); l.Parameters = ParameterMSCHAPv2 })); err != nil {
+		t.Errorf("MS-CHAPv2, allowed: %v", err)
+	}
+	if _, err := p.SamLogon(t.Context(), edit(func(l *Logon) { l.NT = make([]byte, 24) })); err == nil {
+		t.Error("NTLMv1 where MS-CHAPv2 is allowed: it was asked about")
+	}
+}
+
+func TestEveryStatusHasAMeaning(t *testing.T) {
+	f := newFakeDC(t)
+	p := f.pool()
+	for code, m := range meanings {
+		f.status.Store(code)
+		_, err := p.SamLogon(t.Context(), question())
+		if got, ok := StatusOf(err); !ok || got != code || fault.KindOf(err) != m.kind || !strings.Contains(err.Error(), fmt.Sprintf("0x%08X", code)) {
+			t.Errorf("0x%08X: %v (%v)", code, err, fault.KindOf(err))
+		}
+	}
+	f.status.Store(0xC0001234)
+	if _, err := p.SamLogon(t.Context(), question()); !fault.Is(err, fault.Unreachable) {
+		t.Errorf("a status that nobody knows: %v, want unreachable", err)
+	}
+	if n := f.opened.Load(); n != 1 {
+		t.Errorf("%d channels, want 1: a refusal is no broken channel", n)
+	}
+}
+
+func TestWhatAnImpostorGets(t *testing.T) {
+	f := newFakeDC(t)
+	p := f.pool()
+	f.liar.Store(true)
+	if _, err := p.SamLogon(t.Context(), question()); err == nil || !strings.Contains(err.Error(), "does not know this machine's password") {
+		t.Errorf("a server without our password: %v", err)
+	}
+	f.liar.Store(false)
+	for _, missing := range []uint32{needAES, needStrongKey, needSecureRPC} {
+		f.flags.Store(^missing)
+		_, err := p.SamLogon(t.Context(), question())
+		if code, _ := StatusOf(err); code != StatusDowngradeDetected {
+			t.Errorf("without %08x: %v", missing, err)
+		}
+	}
+	if n := f.asked.Load(); n != 0 {
+		t.Errorf("the question was asked %d times", n)
+	}
+	f.flags.Store(0)
+	mustAsk(t, p)
+	f.tamper.Store(true)
+	if _, err := p.SamLogon(t.Context(), question()); !fault.Is(err, fault.Unreachable) || !strings.Contains(err.Error(), "changed on the way") {
+		t.Errorf("a changed answer: %v", err)
+	}
+}
+
+func TestALostChannel(t *testing.T) {
+	f := newFakeDC(t)
+	p := f.pool()
+	mustAsk(t, p)
+	// Closed while nobody asked: noticed before anything is sent.
+	f.drop()
+	mustAsk(t, p)
+	if a, o := f.asked.Load(), f.opened.Load(); a != 2 || o != 2 {
+		t.Errorf("asked %d times over %d channels, want 2 and 2", a, o)
+	}
+	// Closed after the question was read: it may have been counted.
+	f.cut.Store(true)
+	if _, err := p.SamLogon(t.Context(), question()); !fault.Is(err, fault.Unreachable) {
+		t.Errorf("cut: %v", err)
+	}
+	if a := f.asked.Load(); a != 3 {
+		t.Errorf("the question was asked %d times, want 1", a-2)
+	}
+	mustAsk(t, p)
+	// Refused unread: asked again.
+	f.refuse.Store(true)
+	mustAsk(t, p)
+	if a, o := f.asked.Load(), f.opened.Load(); a != 5 || o != 4 {
+		t.Errorf("asked %d times over %d channels, want 5 and 4", a, o)
+	}
+}
+
+func TestRekey(t *testing.T) {
+	f := newFakeDC(t)
+	f.hold = make(chan struct{})
+	p := f.pool()
+	done := make(chan error)
+	go func() {
+		_, err := p.SamLogon(t.Context(), question())
+		done <- err
+	}()
+	for f.asked.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	f.mu.Lock()
+	f.password = "another"
+	f.mu.Unlock()
+	p.Rekey()
+	f.hold <- struct{}{}
+	if err := <-done; err != nil {
+		t.Errorf("the call under way: %v", err)
+	}
+	go func() { f.hold <- struct{}{} }()
+	mustAsk(t, p)
+	if o := f.opened.Load(); o != 2 {
+		t.Errorf("%d channels, want a second one under the new password", o)
+	}
+	if dc, err := p.Check(t.Context()); err != nil || dc != "dc1.contoso.test" || f.opened.Load() != 3 {
+		t.Errorf("Check = %q, %v, %d channels", dc, err, f.opened.Load())
+	}
+	p.Close()
+	p.Close()
+	if _, err := p.SamLogon(t.Context(), question()); !fault.Is(err, fault.Unreachable) {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+func TestDeadlines(t *testing.T) {
+	f := newFakeDC(t)
+	f.hold = make(chan struct{})
+	defer close(f.hold)
+	p := f.pool()
+	// Five questions, four channels, and nobody answers: every one ends with its
+	// context, also the one that waits for a channel.
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	for range channels + 1 {
+		all.Go(func() {
+			if _, err := p.SamLogon(ctx, question()); !fault.Is(err, fault.Unreachable) {
+				t.Errorf("%v, want unreachable", err)
+			}
+		})
+	}
+	for f.asked.Load() < channels {
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	all.Wait()
+	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := p.SamLogon(short, question()); !fault.Is(err, fault.Unreachable) || StatusOfZero(err) {
+		t.Errorf("a deadline: %v", err)
+	}
+	if a := f.asked.Load(); a > channels+1 {
+		t.Errorf("asked %d times: a question was repeated that may have been counted", a)
+	}
+}
+
+// StatusOfZero says whether err carries a status, which a deadline must not.
+func StatusOfZero(err error) bool { _, ok := StatusOf(err); return ok }
+
+func TestSideBySide(t *testing.T) {
+	f := newFakeDC(t)
+	p := f.pool()
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() {
+			for range 20 {
+				mustAsk(t, p)
+			}
+		})
+	}
+	all.Wait()
+	if o := f.opened.Load(); o > channels {
+		t.Errorf("%d channels, want %d at most", o, channels)
+	}
+}
+
+func TestNoDCAndNoMachine(t *testing.T) {
+	f := newFakeDC(t)
+	f.mapper.Close()
+	if _, err := f.pool().SamLogon(t.Context(), question()); !fault.Is(err, fault.Unreachable) {
+		t.Errorf("nobody listens: %v", err)
+	}
+	var none *Pool
+	none.Close()
+}
