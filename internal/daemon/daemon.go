@@ -87,12 +87,14 @@ type Daemon struct {
 	local  accounts.Set
 	member *member // nil while the machine is in no domain
 	life   context.Context
+
+	keyKick chan struct{} // wakes the keeper of the machine's key
 }
 
 // New opens the store and prepares the doors. It fails only where not even an
 // explanation could be served.
 func New(ctx context.Context, opt Options) (*Daemon, error) {
-	d := &Daemon{opt: opt, log: opt.Log, life: ctx}
+	d := &Daemon{opt: opt, log: opt.Log, life: ctx, keyKick: make(chan struct{}, 1)}
 	var err error
 	if d.settings, err = openSettings(opt); err != nil {
 		return nil, err
@@ -119,6 +121,7 @@ func New(ctx context.Context, opt Options) (*Daemon, error) {
 	doors := grpcapi.Config{Log: opt.Log, Policy: d.policy, Limits: limits(d.settings.now()), Directory: d.resolver,
 		Admin: grpcapi.Admin{Joiner: d, Leaver: d, Syncer: d, Statuser: d, Configurer: d}}
 	if d.store != nil {
+		doors.Machine = d
 		d.openLogin()
 		doors.Login = signIns{d.login}
 	}
@@ -157,6 +160,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		all.Go(func() { d.watchCompleteness(ctx) })
 		all.Go(func() { d.giveBack(ctx) })
 		all.Go(func() { d.login.Run(ctx) })
+		all.Go(func() { d.keepKeyYoung(ctx) })
 	}
 	for _, name := range []peer.Name{peer.API, peer.Admin} {
 		for _, ln := range d.opt.Listeners[name] {

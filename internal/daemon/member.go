@@ -63,8 +63,7 @@ func (d *Daemon) begin(ctx context.Context, first func(context.Context, *mirror.
 	if err != nil {
 		return err
 	}
-	defer machine.Password.Wipe()
-	defer machine.PreviousPassword.Wipe()
+	defer machine.Wipe()
 	if err := d.settle(ctx); err != nil {
 		return err
 	}
@@ -94,8 +93,8 @@ func (d *Daemon) enter(ctx context.Context, machine *store.Machine, first func(c
 	// The password in the store is the truth; the keytab is a copy of its keys
 	// for the programs that want one.
 	kdc := kerberos.NewClient(kerberos.Config{Realm: realm, Servers: locator})
-	session := kerberos.NewSession(kdc,
-		kerberos.Account(machine.ComputerAccount, realm), kerberos.Password(machine.Password))
+	with, others := secrets(machine)
+	session := kerberos.NewSession(kdc, kerberos.Account(machine.ComputerAccount, realm), with, others...)
 	client := directory.NewClient(directory.Config{Locator: locator, Credential: session})
 	ctx, cancel := context.WithCancel(ctx)
 	m := &member{client: client, session: session, kdc: kdc, netlogon: d.openNetlogon(locator), realm: realm, fqdn: machine.FQDN, computer: computerName(machine.ComputerAccount), names: machine.Domain, tenant: machine.Tenant, people: machine.People, cancel: cancel, done: make(chan struct{}),
@@ -170,8 +169,7 @@ func (d *Daemon) present(ctx context.Context) {
 	p := resolve.Presentation{}
 	if machine, err := d.store.Machine(ctx); err == nil {
 		p.Domain = machine.Domain
-		machine.Password.Wipe()
-		machine.PreviousPassword.Wipe()
+		machine.Wipe()
 		if d.publisher != nil {
 			p.Present = d.publisher.Present
 		}
@@ -194,8 +192,7 @@ func (d *Daemon) settle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	machine.Password.Wipe()
-	machine.PreviousPassword.Wipe()
+	machine.Wipe()
 	c := d.settings.now()
 	ids, err := c.IDMap.Map(machine.Domain.SID)
 	if err != nil {

@@ -152,6 +152,7 @@ func (d *Daemon) apply(ctx context.Context, before *config.Loaded) {
 	if d.store == nil {
 		return
 	}
+	d.wakeKeeper()
 	after := d.settings.now()
 	if directoryDiffers(&before.Directory, &after.Directory) {
 		if err := d.restart(ctx, nil); err != nil {

@@ -30,8 +30,7 @@ func (d *Daemon) machine(ctx context.Context) (*store.Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.Password.Wipe()
-	m.PreviousPassword.Wipe()
+	m.Wipe()
 	return m, nil
 }
 
@@ -63,6 +62,7 @@ func (d *Daemon) Status(ctx context.Context) (*latchkeyv1.Status, error) {
 		return nil, err
 	}
 	d.fillMachine(st, machine)
+	fillKey(machine, problem)
 	if err := d.store.View(ctx, func(v *store.View) error { return fillCounts(st, v) }); err != nil {
 		return nil, err
 	}

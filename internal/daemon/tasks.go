@@ -74,6 +74,7 @@ func (d *Daemon) Join(ctx context.Context, req grpcapi.JoinRequest, progress grp
 	if err != nil {
 		return nil, fault.Wrap(fault.Unknown, "take up the membership", err)
 	}
+	d.wakeKeeper()
 	select {
 	case <-read:
 	case <-ctx.Done(): // the mirror goes on by itself
@@ -88,8 +89,7 @@ func (d *Daemon) Join(ctx context.Context, req grpcapi.JoinRequest, progress grp
 func (d *Daemon) complete(ctx context.Context, r *join.Request) {
 	c := d.settings.now().Directory
 	if machine, err := d.store.Machine(ctx); err == nil {
-		machine.Password.Wipe()
-		machine.PreviousPassword.Wipe()
+		machine.Wipe()
 		if machine.Domain.DNS == r.Domain {
 			c.DNS, c.DomainControllers = servers(&c, machine)
 		}
