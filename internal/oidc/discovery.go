@@ -16,6 +16,7 @@ import (
 	"time"
 
 	gooidc "github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/net/http/httpproxy"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
 )
@@ -189,7 +190,8 @@ func (c *Client) Run(ctx context.Context) {
 func (c *Config) transport() (http.RoundTripper, error) {
 	base := c.Transport
 	if base == nil {
-		t := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
+		proxy := httpproxy.FromEnvironment().ProxyFunc()
+		t := &http.Transport{Proxy: func(r *http.Request) (*url.URL, error) { return proxy(r.URL) }, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
 			TLSHandshakeTimeout: askTime, ResponseHeaderTimeout: askTime, MaxResponseHeaderBytes: 64 << 10,
 			MaxIdleConns: 4, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true}
 		if c.CAFile != "" {

@@ -236,3 +236,17 @@ func (k kept) VerifySignature(ctx context.Context, raw string) ([]byte, error) {
 	}
 	return payload, err
 }
+
+// Probe says whether the token endpoint knows the app and takes what it proves
+// itself by: it brings a code that nobody made. fault.Conflict: it does not.
+// fault.Unreachable: nobody can say.
+func (c *Client) Probe(ctx context.Context) error {
+	_, err := c.exchange(ctx, Flight{Verifier: oauth2.GenerateVerifier()}, "latchkey-asks-whether-it-is-known")
+	switch {
+	case errors.Is(err, ErrCredential), fault.Is(err, fault.Unreachable):
+		return err
+	case err == nil:
+		return fault.New(fault.Conflict, "the token endpoint takes a code that nobody made")
+	}
+	return nil
+}
