@@ -360,7 +360,7 @@ func FuzzParse(f *testing.F) {
 
 func TestSsoKeysAreAllSetOrNone(t *testing.T) {
 	folder := t.TempDir()
-	file := filepath.Join(folder, "latchkey.toml")
+	file := filepath.Join(t.TempDir(), "latchkey.toml")
 	if err := os.WriteFile(file, []byte("version = 1\n[locked]\nkeys = [\"sso.authority\"]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}

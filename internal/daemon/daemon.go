@@ -78,10 +78,12 @@ type Daemon struct {
 	publisher *publish.Publisher
 	login     *login.Login
 	audit     *audit.Recorder
+	sso       *sso // nil without a store, too
 
-	task     sync.Mutex // held by a join or a leave
-	turn     sync.Mutex // held while the membership is ended or taken up
-	settling sync.Mutex // held while the rules for rows are changed
+	task       sync.Mutex // held by a join or a leave
+	turn       sync.Mutex // held while the membership is ended or taken up
+	settingSso sync.Mutex // held while [sso] is checked and changed
+	settling   sync.Mutex // held while the rules for rows are changed
 
 	mu     sync.Mutex
 	local  accounts.Set
@@ -124,6 +126,9 @@ func New(ctx context.Context, opt Options) (*Daemon, error) {
 		doors.Machine = d
 		d.openLogin()
 		doors.Login = signIns{d.login}
+		if d.openSso(ctx) {
+			doors.Sso, doors.SsoSetter = d.sso.sessions, d
+		}
 	}
 	d.doors = grpcapi.New(doors)
 	d.shim = d.openShim()
@@ -160,6 +165,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 		all.Go(func() { d.watchCompleteness(ctx) })
 		all.Go(func() { d.giveBack(ctx) })
 		all.Go(func() { d.login.Run(ctx) })
+		all.Go(func() { d.keepKeyYoung(ctx) })
+		all.Go(func() { d.runSso(ctx) })
 		all.Go(func() { d.keepKeyYoung(ctx) })
 	}
 	for _, name := range []peer.Name{peer.API, peer.Admin} {

@@ -175,6 +175,7 @@ func (d *Daemon) present(ctx context.Context) {
 		}
 	}
 	d.resolver.SetPresentation(p)
+	d.settleSso(ctx, false)
 }
 
 // settle tells the store, the publisher and the doors by which rules rows are

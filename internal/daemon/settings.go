@@ -88,8 +88,11 @@ func (s *settings) refuse(err error) {
 }
 
 // set changes one key for good.
-func (s *settings) set(key, value string) error {
-	l, err := config.Set(s.file, s.folder, key, value)
+func (s *settings) set(key, value string) error { return s.setAll(map[string]string{key: value}) }
+
+// setAll changes keys for good, all of them or none.
+func (s *settings) setAll(values map[string]string) error {
+	l, err := config.SetAll(s.file, s.folder, values)
 	if err != nil {
 		return err
 	}
