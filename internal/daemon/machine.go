@@ -37,8 +37,8 @@ func secrets(m *store.Machine) (kerberos.Secret, []kerberos.Secret) {
 	return kerberos.Password(m.Password), others
 }
 
-// rotated tells those who keep the machine's password in memory. The others, as
-// the secure channels, read the record when they need it.
+// rotated tells those who keep the machine's password in memory, and those who
+// have channels under it.
 func (d *Daemon) rotated(ctx context.Context) {
 	d.turn.Lock() // no membership begins with the old one meanwhile
 	defer d.turn.Unlock()
@@ -56,6 +56,7 @@ func (d *Daemon) rotated(ctx context.Context) {
 	}
 	with, others := secrets(machine)
 	m.session.SetSecret(with, others...)
+	m.netlogon.Rekey()
 }
 
 // Rotate changes the machine's key now.

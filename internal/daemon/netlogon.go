@@ -4,8 +4,11 @@ package daemon
 
 import (
 	"context"
+	"fmt"
+	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/directory"
+	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/login"
 	"github.com/latchkey-nas/latchkey/internal/netlogon"
 	"github.com/latchkey-nas/latchkey/internal/secret"
@@ -26,6 +29,21 @@ func (d *Daemon) ntlm() login.NTLMAuthority {
 		return m.netlogon
 	}
 	return nil
+}
+
+// fillNTLM tells why NTLM does not work where other ways of signing in do. That
+// no domain controller answers is told elsewhere.
+func (d *Daemon) fillNTLM(problem func(id, summary, remedy string, since time.Time)) {
+	if m := d.current(); m != nil {
+		s := m.netlogon.State()
+		if _, decided := netlogon.StatusOf(s.Problem); decided {
+			problem("ntlm", "nobody can sign in by NTLM: "+s.Problem.Error(), fault.Remedy(s.Problem), s.Since)
+		}
+	}
+	if s := d.login.Suspicions(); s.NTLM > 0 {
+		problem("ntlm-hashes", fmt.Sprintf("the domain seems to have no NTLM hashes of %d people whose password is good for Kerberos; of %d it has them", s.NTLM, s.NTLMWorks),
+			"Kerberos works for them; for NTLM let Entra Connect synchronise NTLM password hashes, or switch NTLM password synchronisation on in the managed domain's security settings, and have the passwords changed once", time.Time{})
+	}
 }
 
 // machineAccount is the store's record as package netlogon wants it.

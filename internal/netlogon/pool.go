@@ -247,6 +247,7 @@ func (p *Pool) open(ctx context.Context, anew bool) (*channel, error) {
 			p.mu.Lock()
 			p.last = server
 			p.mu.Unlock()
+			p.opened()
 			return ch, nil
 		}
 		if _, decided := StatusOf(err); !decided {

@@ -17,8 +17,10 @@ type State struct {
 	LastGood time.Time // of the last right answer; zero: none yet
 	Blocked  time.Time // when the domain last said that it takes no NTLM; zero: never
 	// Problem is why nobody can sign in by NTLM, as far as is known; nil: none
-	// known. It has a kind and a remedy.
+	// known. It has a kind, a remedy where there is one, and a status where a
+	// domain controller decided.
 	Problem error
+	Since   time.Time // of Problem
 }
 
 // State returns it.
@@ -40,14 +42,33 @@ func (p *Pool) note(err error) {
 		p.state.Asked++
 		p.state.Good++
 		p.state.LastGood = p.c.Now()
-		p.state.Problem = nil
+		p.trouble(nil)
 	case !decided || fault.KindOf(err) == fault.Unreachable:
-		p.state.Problem = err
+		p.trouble(err)
 	case code == StatusNTLMBlocked:
 		p.state.Asked++
 		p.state.Blocked = p.c.Now()
-		p.state.Problem = fault.WithRemedy(err, "the domain takes no NTLM; sign in by Kerberos, or allow it: Entra Domain Services, Security settings, NTLM authentication")
+		p.trouble(fault.WithRemedy(err, "let people use Kerberos, or allow NTLM v2 in the domain's security settings"))
 	default:
 		p.state.Asked++
+		p.trouble(nil) // one person's own trouble: the domain takes NTLM
+	}
+}
+
+// opened notes that a channel works.
+func (p *Pool) opened() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if code, _ := StatusOf(p.state.Problem); code != StatusNTLMBlocked {
+		p.trouble(nil)
+	}
+}
+
+// trouble sets the problem; the caller holds mu.
+func (p *Pool) trouble(err error) {
+	if p.state.Problem = err; err == nil {
+		p.state.Since = time.Time{}
+	} else if p.state.Since.IsZero() {
+		p.state.Since = p.c.Now()
 	}
 }
