@@ -71,6 +71,16 @@ func (d *Domain) AddUsers(ctx context.Context, users []User) error {
 	return err
 }
 
+// AddGroups adds many groups in one transaction.
+func (d *Domain) AddGroups(ctx context.Context, groups []Group) error {
+	changes := make([]Change, len(groups))
+	for i, group := range groups {
+		changes[i] = addGroup(d.DomainOptions, group)
+	}
+	_, err := d.Apply(ctx, Change{Op: "batch", All: changes, Bulk: true})
+	return err
+}
+
 // AddOU adds an organisational unit at the top of the domain, as members of
 // AAD DC Administrators may, and returns its DN.
 func (d *Domain) AddOU(ctx context.Context, name string) (string, error) {
