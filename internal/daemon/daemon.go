@@ -32,6 +32,7 @@ import (
 	"github.com/latchkey-nas/latchkey/internal/resolve"
 	"github.com/latchkey-nas/latchkey/internal/shim"
 	"github.com/latchkey-nas/latchkey/internal/store"
+	"github.com/latchkey-nas/latchkey/internal/web"
 	"github.com/latchkey-nas/latchkey/internal/winbind"
 )
 
@@ -68,6 +69,7 @@ type Daemon struct {
 	doors    *grpcapi.Server
 	shim     *shim.Server
 	winbind  *winbind.Server // nil without a store
+	web      *web.Server
 	resolver *resolve.Resolver
 
 	// Nil where the store could not be opened; then broken says why, and the
@@ -133,6 +135,7 @@ func New(ctx context.Context, opt Options) (*Daemon, error) {
 	d.doors = grpcapi.New(doors)
 	d.shim = d.openShim()
 	d.winbind = d.openWinbind()
+	d.web = d.openWeb()
 	return d, nil
 }
 
@@ -174,6 +177,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 			all.Go(func() { fail(d.doors.Serve(ln)) })
 		}
 	}
+	for _, ln := range d.opt.Listeners[peer.Web] {
+		all.Go(func() { fail(d.web.Serve(ln)) })
+	}
 	for _, ln := range d.opt.Listeners[peer.ShimRoot] {
 		all.Go(func() { fail(d.shim.Serve(ln)) })
 	}
@@ -206,6 +212,7 @@ func (d *Daemon) close(all *sync.WaitGroup) {
 	go func() { defer close(stopped); d.halt() }()
 	d.doors.Stop(ctx)
 	d.shim.Stop(ctx)
+	d.web.Stop(ctx)
 	if d.winbind != nil {
 		d.winbind.Stop(ctx)
 	}
