@@ -58,10 +58,6 @@ func (a *app) sambaEnable(ctx context.Context, smbConf string) (err error) {
 		}
 	}()
 
-	local, err := s.sid(ctx)
-	if err != nil {
-		return err
-	}
 	record := s.state.Record
 	if !s.state.Made {
 		record = smbconf.Record{}
@@ -71,6 +67,10 @@ func (a *app) sambaEnable(ctx context.Context, smbConf string) (err error) {
 		if record.LocalSID, err = s.sid(ctx, s.settings.Netbios); err != nil {
 			return err
 		}
+	}
+	local, err := s.sid(ctx) // makes one where there was none
+	if err != nil {
+		return err
 	}
 	record.SMBConf = s.smbConf
 	plan, err := s.smb.Plan(s.settings, record)
@@ -108,6 +108,11 @@ func (a *app) sambaEnable(ctx context.Context, smbConf string) (err error) {
 	}
 	if err := checkSwitch(s.nsswitch); err != nil {
 		if err := a.finding("nsswitch", "nsswitch.conf names latchkey", err, "", true); err != nil {
+			return err
+		}
+	}
+	if _, err := s.lookWinbindd(ctx); err != nil {
+		if err := a.finding("winbindd", "No winbindd", err, "", true); err != nil {
 			return err
 		}
 	}
