@@ -104,6 +104,28 @@ func (n *nas) process(pid int, name string, seconds int64) {
 	n.write(dir+"/stat", fmt.Sprintf("%d (%s) S 0 1 1 0 -1 4194560 1 1 1 1 1 1 1 1 20 0 1 0 %d 1", pid, name, seconds*100))
 }
 
+// rooted gives a process a root directory.
+func (n *nas) rooted(pid, root string) {
+	n.t.Helper()
+	if err := errors.Join(os.MkdirAll(root, 0o755), os.MkdirAll(n.root+"/proc/"+pid, 0o755), os.Symlink(root, n.root+"/proc/"+pid+"/root")); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+func TestSambaOfAContainerIsNotOurs(t *testing.T) {
+	n := newNAS(t, false)
+	n.rooted("self", n.root)
+	n.process(50, "winbindd", 1)
+	n.rooted("50", n.root+"/container")
+	n.process(51, "smbd", 1)
+	n.rooted("51", n.root)
+	for name, want := range map[string]int{"winbindd": 0, "smbd": 1} {
+		if _, got, err := n.console.running(name); err != nil || got != want {
+			t.Errorf("%d %s run here, %v, want %d", got, name, err, want)
+		}
+	}
+}
+
 // play is Samba's programs.
 func (n *nas) play(_ context.Context, name string, args ...string) (string, error) {
 	if name == "net" { // every call names the file

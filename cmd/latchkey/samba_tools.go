@@ -53,8 +53,9 @@ func runTool(ctx context.Context, name string, args ...string) (string, error) {
 	return out.String(), nil
 }
 
-// running counts the processes of a name, and says since when the oldest runs
-// (proc(5)).
+// running counts the processes of a name that see the files we see, and says
+// since when the oldest runs (proc(5)). A container's are not ours: its smbd and
+// winbindd have sockets and databases of their own.
 func (c *console) running(name string) (since time.Time, n int, err error) {
 	entries, err := filepath.Glob(c.proc + "/[0-9]*/stat")
 	if err != nil || len(entries) == 0 {
@@ -70,6 +71,9 @@ func (c *console) running(name string) (since time.Time, n int, err error) {
 		if open < 0 || end < open || string(text[open+1:end]) != name {
 			continue
 		}
+		if !c.sameRoot(filepath.Dir(entry)) {
+			continue
+		}
 		n++
 		fields := strings.Fields(string(text[end+1:]))
 		if len(fields) < 20 {
@@ -81,6 +85,17 @@ func (c *console) running(name string) (since time.Time, n int, err error) {
 		}
 	}
 	return since, n, nil
+}
+
+// sameRoot reports whether a process has our root directory; where it cannot be
+// seen, it is taken for ours.
+func (c *console) sameRoot(process string) bool {
+	own, err := os.Stat(c.proc + "/self/root/.")
+	if err != nil {
+		return true
+	}
+	its, err := os.Stat(process + "/root/.")
+	return err != nil || os.SameFile(own, its)
 }
 
 func bootTime(proc string) time.Time {
