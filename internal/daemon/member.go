@@ -95,7 +95,7 @@ func (d *Daemon) enter(ctx context.Context, machine *store.Machine, first func(c
 	kdc := kerberos.NewClient(kerberos.Config{Realm: realm, Servers: locator})
 	with, others := secrets(machine)
 	session := kerberos.NewSession(kdc, kerberos.Account(machine.ComputerAccount, realm), with, others...)
-	client := directory.NewClient(directory.Config{Locator: locator, Credential: session})
+	client := directory.NewClient(directory.Config{Locator: locator, Credential: session, SSHKeys: c.SSHKeys})
 	ctx, cancel := context.WithCancel(ctx)
 	m := &member{client: client, session: session, kdc: kdc, netlogon: d.openNetlogon(locator), realm: realm, fqdn: machine.FQDN, computer: computerName(machine.ComputerAccount), names: machine.Domain, tenant: machine.Tenant, people: machine.People, cancel: cancel, done: make(chan struct{}),
 		mirror: mirror.New(mirror.Config{Store: d.store, Directory: mirror.LDAP(client), Interval: c.SyncInterval,
@@ -105,6 +105,9 @@ func (d *Daemon) enter(ctx context.Context, machine *store.Machine, first func(c
 		if first != nil {
 			first(ctx, m.mirror)
 		}
+		keys := make(chan struct{})
+		defer func() { <-keys }()
+		go func() { defer close(keys); d.readKeys(ctx, m.mirror, c.SSHKeys) }()
 		if err := m.mirror.Run(ctx); err != nil && ctx.Err() == nil {
 			d.log.Error("the mirror has ended", "error", err)
 		}
@@ -135,7 +138,7 @@ func servers(c *config.Directory, machine *store.Machine) (dns []netip.AddrPort,
 // directoryDiffers says whether the mirror has to be started anew.
 func directoryDiffers(a, b *config.Directory) bool {
 	return !slices.Equal(a.DNS, b.DNS) || !slices.Equal(a.DomainControllers, b.DomainControllers) ||
-		a.SyncInterval != b.SyncInterval || a.SweepInterval != b.SweepInterval || a.FullInterval != b.FullInterval || a.MaxDeletions != b.MaxDeletions
+		a.SyncInterval != b.SyncInterval || a.SweepInterval != b.SweepInterval || a.FullInterval != b.FullInterval || a.MaxDeletions != b.MaxDeletions || a.SSHKeys != b.SSHKeys
 }
 
 // halt stops the mirror, where one runs. Whoever means to begin again holds

@@ -28,6 +28,7 @@ type Conn struct {
 	wire     *wire
 	ldap     *ldap.Conn
 	pageSize int
+	sshKeys  string // attribute; see Config
 	bad      func() // tells the locator that the DC went away
 
 	mu    sync.Mutex
@@ -142,7 +143,7 @@ func (c *Client) bind(ctx context.Context, dc DC, raw net.Conn) (*Conn, error) {
 				"somebody may be playing domain controller: check DNS; a read-only domain controller cannot be used")
 		}
 		w := &wire{Conn: raw}
-		conn := &Conn{dc: dc, wire: w, ldap: ldap.NewConn(w, false), pageSize: c.cfg.PageSize, bad: func() { c.cfg.Locator.Bad(dc.Addr) }}
+		conn := &Conn{dc: dc, wire: w, ldap: ldap.NewConn(w, false), pageSize: c.cfg.PageSize, sshKeys: c.cfg.SSHKeys, bad: func() { c.cfg.Locator.Bad(dc.Addr) }}
 		if conn.pageSize <= 0 {
 			conn.pageSize = 1000
 		}

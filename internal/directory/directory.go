@@ -40,6 +40,9 @@ type Config struct {
 	// delegation, as all writable DCs are. Without it a machine that any user
 	// joined could play DC towards us.
 	AnyServer bool
+	// SSHKeys is the attribute of users that holds public SSH keys; empty: none
+	// is read.
+	SSHKeys string
 	// Dial replaces the net.Dialer, for tests.
 	Dial Dialer
 }

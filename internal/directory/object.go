@@ -84,6 +84,7 @@ type Object struct {
 	LockoutTime        time.Time // zero: not locked; whether it still holds is the DC's to say
 	SIDHistory         []identity.SID
 	Members            []Reference // groups only, complete
+	SSHKeys            []string    // users only: lines of authorized_keys
 
 	USNChanged  USN
 	WhenCreated time.Time

@@ -24,6 +24,22 @@ var people = "(|(sAMAccountType=" + strings.Join(accountTypes, ")(sAMAccountType
 // passAttributes are what a pass reads of an object.
 var passAttributes = append([]string{"sAMAccountType"}, objectAttributes...)
 
+// asked adds the attribute of the SSH keys, where one is configured.
+func (c *Conn) asked(attributes []string) []string {
+	if c.sshKeys == "" {
+		return attributes
+	}
+	return append(slices.Clip(attributes), c.sshKeys)
+}
+
+func (c *Conn) decode(e Entry, f facts) (Object, bool) {
+	o, ok := decode(e, f.synced)
+	if o.Class == ClassUser {
+		o.SSHKeys = sshKeys(e, c.sshKeys)
+	}
+	return o, ok
+}
+
 // ReadAll hands every user and group of the domain to fn, computers and trusts
 // excluded, with complete member lists. since 0 is a full pass; otherwise only
 // objects whose uSNChanged is at least since. Take the next since from
@@ -42,12 +58,12 @@ func (c *Conn) ReadAll(ctx context.Context, since USN, fn func(Object) error) (c
 		// people costs it three seconds instead of one (Samba 4.17).
 		filter = fmt.Sprintf("(uSNChanged>=%d)", since)
 	}
-	q := Query{Base: f.defaultNC, Scope: Subtree, Filter: filter, Attributes: passAttributes, ExtendedDN: true}
+	q := Query{Base: f.defaultNC, Scope: Subtree, Filter: filter, Attributes: c.asked(passAttributes), ExtendedDN: true}
 	err = c.Search(ctx, q, func(e Entry) error {
 		if !slices.Contains(accountTypes, e.First("sAMAccountType")) {
 			return nil
 		}
-		o, ok := decode(e, f.synced)
+		o, ok := c.decode(e, f)
 		if !ok || o.Class == ClassOther {
 			return nil
 		}
@@ -67,7 +83,7 @@ func (c *Conn) ReadOne(ctx context.Context, key identity.Key) (Object, error) {
 	if err != nil {
 		return Object{}, err
 	}
-	q := Query{Base: f.defaultNC, Scope: Subtree, Attributes: objectAttributes, ExtendedDN: true}
+	q := Query{Base: f.defaultNC, Scope: Subtree, Attributes: c.asked(objectAttributes), ExtendedDN: true}
 	switch key.Kind {
 	case identity.BySID:
 		q.Base, q.Scope = "<SID="+key.SID.String()+">", Base
@@ -96,7 +112,7 @@ func (c *Conn) ReadOne(ctx context.Context, key identity.Key) (Object, error) {
 // account of that name in the domain.
 func (c *Conn) readName(ctx context.Context, f facts, name string) (Object, error) {
 	none := fault.Errorf(fault.NotFound, "the directory has no user or group %q", name)
-	q := Query{Base: f.defaultNC, Scope: Subtree, Attributes: objectAttributes, ExtendedDN: true}
+	q := Query{Base: f.defaultNC, Scope: Subtree, Attributes: c.asked(objectAttributes), ExtendedDN: true}
 	ours := func(domain string) bool {
 		return strings.EqualFold(domain, f.netBIOS) || strings.EqualFold(strings.TrimSuffix(domain, "."), f.dnsDomain)
 	}
@@ -129,7 +145,7 @@ func (c *Conn) readThe(ctx context.Context, f facts, q Query) (Object, error) {
 	const op = "read one object of the directory"
 	var found []Object
 	err := c.Search(ctx, q, func(e Entry) error {
-		if o, ok := decode(e, f.synced); ok && o.Class != ClassOther {
+		if o, ok := c.decode(e, f); ok && o.Class != ClassOther {
 			found = append(found, o)
 		}
 		return nil
@@ -163,7 +179,7 @@ func (c *Conn) ReadIDs(ctx context.Context, fn func(ID) error) (count int, err e
 	q := Query{Base: f.defaultNC, Scope: Subtree, Filter: people,
 		Attributes: []string{"objectClass", "objectGUID", "objectSid", "msDS-aadObjectId", "msDS-AzureADObjectId"}}
 	err = c.Search(ctx, q, func(e Entry) error {
-		o, ok := decode(e, f.synced)
+		o, ok := c.decode(e, f)
 		if !ok || o.Class == ClassOther {
 			return nil
 		}

@@ -84,7 +84,7 @@ func draw(r *store.Row, o *object) {
 	r.Missed = 0
 	if u := r.User; u != nil {
 		c.State = states(o)
-		u.UPN, u.GivenName, u.Surname = o.UPN, o.GivenName, o.Surname
+		u.UPN, u.GivenName, u.Surname, u.SSHKeys = o.UPN, o.GivenName, o.Surname, slices.Clone(o.SSHKeys)
 		u.PrimaryGroup = c.SID.Domain().WithRID(o.PrimaryGroupID)
 		if o.PrimaryGroupID == 0 {
 			u.PrimaryGroup = identity.SID{}

@@ -45,6 +45,7 @@ const (
 	recScope          protowire.Number = 29 // varint
 	recSecurity       protowire.Number = 30 // varint
 	recForeignMember  protowire.Number = 31 // repeated
+	recSSHKey         protowire.Number = 32 // repeated
 )
 
 var errRecord = errors.New("a record cannot be read")
@@ -83,6 +84,10 @@ func appendRecord(b []byte, r *Row) []byte {
 		b = putSID(b, recPrimaryGroup, u.PrimaryGroup)
 		b = putTime(b, recPasswordSet, u.PasswordLastSet)
 		b = putTime(b, recAccountExpires, u.AccountExpires)
+		for _, k := range u.SSHKeys {
+			b = protowire.AppendTag(b, recSSHKey, protowire.BytesType)
+			b = protowire.AppendString(b, k)
+		}
 	}
 	if g := r.Group; g != nil {
 		b = putNum(b, recScope, uint64(g.Scope))
@@ -253,6 +258,11 @@ func (r *Row) field(c *identity.Common, num protowire.Number, typ protowire.Type
 		default:
 			return true, asSID(&u.PrimaryGroup, text)
 		}
+	case recSSHKey:
+		if r.User == nil {
+			return false, nil
+		}
+		r.User.SSHKeys = append(r.User.SSHKeys, text)
 	case recForeignMember:
 		if r.Group == nil {
 			return false, nil

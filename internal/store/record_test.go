@@ -27,7 +27,7 @@ func fullUser() *Row {
 			Mail: "ana@contoso.com", MailNickname: "ana", DN: "CN=Ana", Unpublished: "x", State: identity.Disabled | identity.Guest,
 			Created: at, Changed: at.Add(time.Hour)},
 		UPN: "ana@contoso.com", GivenName: "Ana", Surname: "López", UID: 100001002, GID: 513, PrimaryGroup: sid.WithRID(513),
-		PasswordLastSet: at, AccountExpires: time.Date(1950, 1, 1, 0, 0, 0, 0, time.UTC)}}}
+		SSHKeys: []string{"ssh-ed25519 AAAA", "ssh-rsa AAAB"}, PasswordLastSet: at, AccountExpires: time.Date(1950, 1, 1, 0, 0, 0, 0, time.UTC)}}}
 }
 
 func fullGroup() *Row {

@@ -60,6 +60,7 @@ func (r *Row) Clone() *Row {
 	c := *r
 	if r.User != nil {
 		u := *r.User
+		u.SSHKeys = clip(u.SSHKeys)
 		c.User = &u
 	}
 	if r.Group != nil {
