@@ -160,6 +160,7 @@ type Filter struct {
 
 // Login says how people sign in.
 type Login struct {
+	AlternateID bool          // people may sign in by their mail address
 	Offline     string        // "on" or "off"
 	OfflineAge  time.Duration // of the last good password
 	PasswordURL string        // where people of Entra ID change their password

@@ -189,6 +189,8 @@ func makeTable() []Key {
 		{Name: "nss.groups.hide", Doc: "No names that fit one of these patterns.", Example: `["dl-*"]`, check: checkPattern,
 			field: func(c *Config) any { return &c.NSS.Groups.Hide }},
 
+		{Name: "login.alternate_id", Doc: "Whether people may sign in by their mail address as well (Entra Connect's alternate login ID). An address that two people have lets neither of them in by it.",
+			field: func(c *Config) any { return &c.Login.AlternateID }},
 		{Name: "login.offline", Doc: "Whether people who have signed in before may do so while no domain controller answers. off deletes what is kept of their passwords (an Argon2id verifier).",
 			Words: []string{"on", "off"},
 			field: func(c *Config) any { return &c.Login.Offline }},

@@ -4,7 +4,9 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/audit"
 	"github.com/latchkey-nas/latchkey/internal/config"
@@ -21,7 +23,7 @@ func (d *Daemon) openLogin() {
 		file = filepath.Join(config.LogDir, "audit.jsonl")
 	}
 	d.audit = audit.Open(file, d.log)
-	d.login = login.New(login.Config{Store: d.store, Audit: d.audit, Log: d.log, Domain: d.loginDomain, Settings: d.loginSettings, NTLM: d.ntlm,
+	d.login = login.New(login.Config{Store: d.store, Audit: d.audit, Log: d.log, Domain: d.loginDomain, Settings: d.loginSettings, Lockout: d.loginLockout, NTLM: d.ntlm,
 		Shown: func(ctx context.Context) error {
 			if d.publisher == nil {
 				return nil
@@ -52,7 +54,7 @@ func (d *Daemon) loginDomain() *login.Domain {
 func (d *Daemon) loginSettings() login.Settings {
 	all := d.settings.now()
 	c := all.Login
-	s := login.Settings{Offline: c.Offline == "on", OfflineAge: c.OfflineAge, PasswordURL: c.PasswordURL,
+	s := login.Settings{Offline: c.Offline == "on", OfflineAge: c.OfflineAge, PasswordURL: c.PasswordURL, AlternateID: c.AlternateID,
 		Hybrid: all.Directory.People == config.PeopleHybrid}
 	if m := d.current(); m != nil && all.Directory.People == "" {
 		s.Hybrid = m.people == store.PeopleHybrid
@@ -65,3 +67,27 @@ type signIns struct{ *login.Login }
 
 // Converse begins one sign-in by questions and answers.
 func (s signIns) Converse(req login.Request) grpcapi.Conversation { return s.Login.Converse(req) }
+
+// fillSignIns tells what sign-ins have shown that an administrator can mend.
+func (d *Daemon) fillSignIns(problem func(id, summary, remedy string, since time.Time)) {
+	if d.login == nil {
+		return
+	}
+	s := d.login.Suspicions()
+	if s.NoKey > 0 {
+		problem("no-password-hash", fmt.Sprintf("the domain has no key of the password of %s who tried to sign in", people(s.NoKey)),
+			"have them change their passwords once in Entra ID; for people of an on-premises directory, let Entra Connect synchronise the hashes for Domain Services. `latchkey audit` names them", time.Time{})
+	}
+	// One person may have mistyped. Several, and nobody for whom it works, have not.
+	if s.NTLM > 1 && s.NTLMWorks == 0 {
+		problem("ntlm-hash", fmt.Sprintf("the domain takes the passwords of %s by Kerberos and not by NTLM, and nobody's by NTLM", people(s.NTLM)),
+			login.RemedyNTLM, time.Time{})
+	}
+}
+
+func people(n int) string {
+	if n == 1 {
+		return "one person"
+	}
+	return fmt.Sprintf("%d people", n)
+}

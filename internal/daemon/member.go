@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 
 	"github.com/latchkey-nas/latchkey/internal/accounts"
 	"github.com/latchkey-nas/latchkey/internal/config"
@@ -15,6 +16,7 @@ import (
 	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/idmap"
 	"github.com/latchkey-nas/latchkey/internal/kerberos"
+	"github.com/latchkey-nas/latchkey/internal/login"
 	"github.com/latchkey-nas/latchkey/internal/mirror"
 	"github.com/latchkey-nas/latchkey/internal/netlogon"
 	"github.com/latchkey-nas/latchkey/internal/publish"
@@ -36,6 +38,7 @@ type member struct {
 	names    identity.Domain
 	tenant   identity.GUID
 	people   store.People
+	lockout  atomic.Pointer[login.Lockout]
 	cancel   context.CancelFunc
 	done     chan struct{}
 }
@@ -100,6 +103,7 @@ func (d *Daemon) enter(ctx context.Context, machine *store.Machine, first func(c
 	m := &member{client: client, session: session, kdc: kdc, netlogon: d.openNetlogon(locator), realm: realm, fqdn: machine.FQDN, computer: computerName(machine.ComputerAccount), names: machine.Domain, tenant: machine.Tenant, people: machine.People, cancel: cancel, done: make(chan struct{}),
 		mirror: mirror.New(mirror.Config{Store: d.store, Directory: mirror.LDAP(client), Interval: c.SyncInterval,
 			SweepInterval: c.SweepInterval, FullInterval: c.FullInterval, MaxDeletions: int(c.MaxDeletions), Log: d.log})}
+	go m.watchLockout(ctx, d.log)
 	go func() {
 		defer close(m.done)
 		if first != nil {

@@ -68,6 +68,7 @@ func (d *Daemon) Status(ctx context.Context) (*latchkeyv1.Status, error) {
 	}
 	d.fillMirror(st, problem)
 	d.fillNames(st, problem)
+	d.fillSignIns(problem)
 	d.fillNTLM(problem)
 	st.Health = health(st)
 	return st, nil

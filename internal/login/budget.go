@@ -5,8 +5,11 @@ package login
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,21 +18,49 @@ import (
 	"github.com/latchkey-nas/latchkey/internal/store"
 )
 
-// The budget of wrong passwords. Entra Domain Services locks an account for 30
-// minutes after 5 in 2 minutes; what one source, and this machine as a whole, may
-// spend stays below.
-const (
-	perSource    = 3
-	perUser      = 4
-	budgetWindow = 2*time.Minute + 10*time.Second
-	topicBudget  = "login.budget"
-)
+// Lockout is when the domain locks an account: after Threshold wrong passwords
+// within Window. Zero: not known, or never.
+type Lockout struct {
+	Threshold int
+	Window    time.Duration
+}
+
+// entraLockout is the one of Entra Domain Services, for 30 minutes. It comes by a
+// password settings object that this machine may not read, so it holds
+// everywhere, beside what the domain itself says.
+var entraLockout = Lockout{5, 2 * time.Minute}
+
+// clockSlack is added to a window: the domain's clock is another one.
+const clockSlack = 10 * time.Second
+
+const topicBudget = "login.budget"
+
+// limit is what one source, and this machine as a whole, may spend: both stay
+// short of a lockout, as long as it takes more than one wrong password.
+type limit struct {
+	all, mine int
+	window    time.Duration
+}
+
+func (o Lockout) limit() limit {
+	window := o.Window
+	if window <= 0 {
+		window = 30 * time.Minute
+	}
+	return limit{max(1, o.Threshold-1), max(1, o.Threshold-2), window + clockSlack}
+}
+
+func (o Lockout) String() string {
+	return fmt.Sprintf("%d within %.3g minutes", o.Threshold, o.Window.Minutes())
+}
 
 // budget counts wrong passwords, by user and source. It lasts over restarts.
 type budget struct {
 	store *store.Store
 	log   *slog.Logger
 	now   func() time.Time
+	// lockout is the domain's, as far as it is known.
+	lockout func() Lockout
 
 	mu    sync.Mutex
 	users map[identity.RowID]*spending
@@ -55,8 +86,8 @@ type wrong struct {
 	Source string    `json:"source"`
 }
 
-func newBudget(s *store.Store, log *slog.Logger, now func() time.Time) *budget {
-	b := &budget{store: s, log: log, now: now, users: map[identity.RowID]*spending{}}
+func newBudget(s *store.Store, log *slog.Logger, now func() time.Time, lockout func() Lockout) *budget {
+	b := &budget{store: s, log: log, now: now, lockout: lockout, users: map[identity.RowID]*spending{}}
 	err := s.Notes(context.Background(), topicBudget, func(key string, value []byte) bool {
 		row, err := strconv.ParseUint(key, 10, 64)
 		sp := &spending{}
@@ -72,13 +103,25 @@ func newBudget(s *store.Store, log *slog.Logger, now func() time.Time) *budget {
 	return b
 }
 
+// lockouts are those that the budget stays short of.
+func (b *budget) lockouts() []Lockout {
+	all := []Lockout{entraLockout}
+	if b.lockout != nil {
+		if own := b.lockout(); own.Threshold > 0 {
+			all = append(all, own)
+		}
+	}
+	return all
+}
+
 // errSpent is a refusal that keeps the account from being locked out.
 var errSpent = fault.WithRemedy(fault.New(fault.Locked, "too many wrong passwords: the domain is not asked, so that it does not lock the account"),
-	"wait two minutes and try again")
+	"wait two minutes, or what the domain's lockout takes, and try again")
 
 // take reserves one try, and waits while tries under way may use the budget up.
 // settle ends it: wrong says that the domain may have counted it.
 func (b *budget) take(ctx context.Context, row identity.RowID, source string) (settle func(wrong bool), err error) {
+	lockouts := b.lockouts()
 	for {
 		b.mu.Lock()
 		sp := b.users[row]
@@ -86,12 +129,18 @@ func (b *budget) take(ctx context.Context, row identity.RowID, source string) (s
 			sp = &spending{flying: map[string]int{}, wake: make(chan struct{})}
 			b.users[row] = sp
 		}
-		all, mine := sp.count(b.now(), source)
-		if all >= perUser || mine >= perSource {
+		spent, free := false, true
+		for _, o := range lockouts {
+			l := o.limit()
+			all, mine := sp.count(b.now(), source, l.window)
+			spent = spent || all >= l.all || mine >= l.mine
+			free = free && all+sp.total < l.all && mine+sp.flying[source] < l.mine
+		}
+		if spent {
 			b.mu.Unlock()
 			return nil, errSpent
 		}
-		if all+sp.total < perUser && mine+sp.flying[source] < perSource {
+		if free {
 			sp.flying[source]++
 			sp.total++
 			b.mu.Unlock()
@@ -113,21 +162,44 @@ func (b *budget) spent(row identity.RowID, source string) (all, mine int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if sp := b.users[row]; sp != nil {
-		return sp.count(b.now(), source)
+		return sp.count(b.now(), source, b.longest())
 	}
 	return 0, 0
 }
 
+// longest is the longest window, after which what was wrong is forgotten.
+func (b *budget) longest() (d time.Duration) {
+	for _, o := range b.lockouts() {
+		d = max(d, o.limit().window)
+	}
+	return d
+}
+
 // open returns errSpent while the domain is not asked for a source.
 func (b *budget) open(row identity.RowID, source string) error {
-	if all, mine := b.spent(row, source); all >= perUser || mine >= perSource {
-		return errSpent
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	sp := b.users[row]
+	if sp == nil {
+		return nil
+	}
+	for _, o := range b.lockouts() {
+		l := o.limit()
+		if all, mine := sp.count(b.now(), source, l.window); all >= l.all || mine >= l.mine {
+			return errSpent
+		}
 	}
 	return nil
 }
 
-// describe says what is taken for the domain's limit.
-func (b *budget) describe() string { return "5 within 2 minutes" }
+// describe says what is taken for the domain's limits.
+func (b *budget) describe() string {
+	var all []string
+	for _, o := range b.lockouts() {
+		all = append(all, o.String())
+	}
+	return strings.Join(all, " or ")
+}
 
 // mayCheck says whether a source that has spent its budget may have one password
 // compared with the verifier now.
@@ -146,20 +218,22 @@ func (b *budget) mayCheck(row identity.RowID, source string) bool {
 	return true
 }
 
-// count forgets what is old and returns what all and one source spent.
-func (sp *spending) count(now time.Time, source string) (all, mine int) {
-	kept := sp.Wrong[:0]
+// count returns what all and one source spent within the window.
+func (sp *spending) count(now time.Time, source string, window time.Duration) (all, mine int) {
 	for _, w := range sp.Wrong {
 		// A clock that was set back makes no entry last for ever.
-		if age := now.Sub(w.At); age < budgetWindow && age > -budgetWindow {
-			kept = append(kept, w)
+		if now.Sub(w.At).Abs() < window {
 			if all++; w.Source == source {
 				mine++
 			}
 		}
 	}
-	sp.Wrong = kept
 	return all, mine
+}
+
+// forget drops what is older than the window.
+func (sp *spending) forget(now time.Time, window time.Duration) {
+	sp.Wrong = slices.DeleteFunc(sp.Wrong, func(w wrong) bool { return now.Sub(w.At).Abs() >= window })
 }
 
 func (b *budget) settle(row identity.RowID, sp *spending, source string, bad bool) {
@@ -181,7 +255,7 @@ func (b *budget) keep(row identity.RowID) {
 	b.mu.Lock()
 	var text []byte
 	if sp := b.users[row]; sp != nil {
-		if all, _ := sp.count(b.now(), ""); all > 0 {
+		if sp.forget(b.now(), b.longest()); len(sp.Wrong) > 0 {
 			text, _ = json.Marshal(sp)
 		} else if sp.total == 0 {
 			delete(b.users, row)

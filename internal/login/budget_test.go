@@ -3,6 +3,7 @@
 package login_test
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/login"
+	"github.com/latchkey-nas/latchkey/internal/secret"
 )
 
 func TestWrongPasswordIsCountedOnceAndNotSentAgain(t *testing.T) {
@@ -107,5 +109,53 @@ func TestParallelGuessesSpendNoMoreThanTheBudget(t *testing.T) {
 	all.Wait()
 	if in.Load() != 40 {
 		t.Errorf("%d of 40 with the right password got in", in.Load())
+	}
+}
+
+func TestBudgetStaysShortOfTheDomainsOwnLockout(t *testing.T) {
+	for name, tc := range map[string]struct {
+		lockout login.Lockout
+		source  int           // guesses that one source may send
+		machine int           // that all may
+		again   time.Duration // when the next may be sent
+	}{
+		"not known":                   {login.Lockout{}, 3, 4, 131 * time.Second},
+		"as Entra Domain Services":    {login.Lockout{Threshold: 5, Window: 2 * time.Minute}, 3, 4, 131 * time.Second},
+		"three":                       {login.Lockout{Threshold: 3, Window: time.Minute}, 1, 2, 71 * time.Second},
+		"within half an hour":         {login.Lockout{Threshold: 5, Window: 30 * time.Minute}, 3, 4, 1811 * time.Second},
+		"many: Entra's holds as well": {login.Lockout{Threshold: 50, Window: 30 * time.Minute}, 3, 4, 131 * time.Second},
+		"one is enough":               {login.Lockout{Threshold: 1, Window: time.Minute}, 1, 1, 71 * time.Second},
+		"no window is half an hour":   {login.Lockout{Threshold: 3}, 1, 2, 1811 * time.Second},
+	} {
+		w := newWorld(t)
+		w.lockout = tc.lockout
+		w.allow("sshd", "*")
+		guess := func(n int, host string) {
+			for i := range 6 {
+				_, err := w.login.Authenticate(t.Context(), login.Request{Name: "alice", Service: "sshd", RemoteHost: host}, secret.FromString(fmt.Sprint("guess", n, i)))
+				if err == nil {
+					t.Fatal("a guess let in")
+				}
+			}
+		}
+		guess(1, "192.0.2.1")
+		if n := w.bad(); n != tc.source {
+			t.Errorf("%s: one source sent %d, want %d", name, n, tc.source)
+		}
+		guess(2, "192.0.2.2")
+		guess(3, "192.0.2.3")
+		if n := w.bad(); n != tc.machine {
+			t.Errorf("%s: the machine sent %d, want %d", name, n, tc.machine)
+		}
+		w.clock.Store(int64(tc.again - 3*time.Second))
+		w.restart() // what was spent lasts
+		guess(4, "192.0.2.1")
+		if n := w.bad(); n != tc.machine {
+			t.Errorf("%s: just before the window's end %d, want %d", name, n, tc.machine)
+		}
+		w.clock.Store(int64(tc.again))
+		if _, err := w.try("alice", "wonder land"); err != nil {
+			t.Errorf("%s: after the window: %v", name, err)
+		}
 	}
 }

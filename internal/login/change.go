@@ -20,7 +20,7 @@ func (l *Login) PasswordPlace(ctx context.Context, name string) (url string, her
 	if err := identity.CheckAsked(name); err != nil {
 		return "", false, err
 	}
-	p, err := l.look(ctx, identity.Key{Kind: identity.ByName, Name: name})
+	p, err := l.byAlias(ctx, name)
 	if err != nil {
 		return "", false, err
 	}

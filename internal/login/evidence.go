@@ -27,9 +27,11 @@ import (
 const (
 	topicEvidence = "login.evidence"
 	// arrives is how long a change in Entra ID may take into the domain.
-	arrives    = 15 * time.Minute
-	remedyNTLM = "if the domain's NTLM password synchronisation is switched off on purpose, let people use Kerberos; otherwise switch it on, and have the password changed once"
+	arrives = 15 * time.Minute
 )
+
+// RemedyNTLM is what to do where NTLM refuses passwords that Kerberos takes.
+const RemedyNTLM = "if the domain's NTLM password synchronisation is switched off on purpose, let people use Kerberos; otherwise switch it on, and have the password changed once"
 
 // seen is what sign-ins showed of one password. Zero times: never.
 type seen struct {

@@ -251,7 +251,7 @@ func (l *Login) explainNTLM(e *Explanation, p *person) {
 	case l.c.authority() == nil:
 		e.add(TopicNTLM, VerdictOK, "", "not in use on this machine")
 	case seen.ntlmUnsynced():
-		e.add(TopicNTLM, VerdictWarning, remedyNTLM, "Kerberos takes the password and NTLM does not: the domain seems to have no NTLM hash of it")
+		e.add(TopicNTLM, VerdictWarning, RemedyNTLM, "Kerberos takes the password and NTLM does not: the domain seems to have no NTLM hash of it")
 	case !seen.NTLM.IsZero():
 		e.add(TopicNTLM, VerdictOK, "", "the domain took an NTLM response of this password %s", seen.NTLM.UTC().Format("2006-01-02 15:04 MST"))
 	default:

@@ -112,6 +112,7 @@ type Settings struct {
 	Offline     bool
 	OfflineAge  time.Duration // of a verifier; 0: 14 days
 	PasswordURL string        // where people of Entra ID change their password
+	AlternateID bool          // people may sign in by their mail address
 	Hybrid      bool          // the tenant has people of an on-premises directory
 }
 
@@ -125,6 +126,8 @@ type Config struct {
 	// NTLM returns who is asked about answered challenges; nil, or a func that
 	// returns nil: nobody.
 	NTLM func() NTLMAuthority
+	// Lockout returns when the domain locks an account; nil, or zero: not known.
+	Lockout func() Lockout
 	// Settings returns the configuration in use.
 	Settings func() Settings
 	// Shown waits until the machine's names say what the store says now; nil: it
@@ -141,6 +144,7 @@ type Login struct {
 	refused  refusals
 	budget   *budget
 	evidence *evidence
+	aliases  aliases
 	pace     pace
 	ntlmPace pace
 	slots    chan struct{} // for Argon2: memory
@@ -169,7 +173,7 @@ func New(cfg Config) *Login {
 	}
 	l := &Login{c: cfg, slots: make(chan struct{}, 2), talks: make(chan struct{}, 16), tickets: tickets{begun: cfg.Now()}}
 	l.refused.init()
-	l.budget = newBudget(cfg.Store, cfg.Log, cfg.Now)
+	l.budget = newBudget(cfg.Store, cfg.Log, cfg.Now, cfg.Lockout)
 	l.evidence = newEvidence(cfg.Store, cfg.Log, cfg.Now)
 	return l
 }

@@ -115,7 +115,7 @@ func (l *Login) ntlm(ctx context.Context, a *attempt, req *NTLMRequest) (*NTLMRe
 	l.learnNTLM(p.user, err)
 	if fault.Is(err, fault.BadCredential) && l.evidence.of(p.user).ntlmUnsynced() {
 		a.event.Hint = hintNTLM
-		err = fault.WithRemedy(err, remedyNTLM)
+		err = fault.WithRemedy(err, RemedyNTLM)
 	}
 	switch {
 	case fault.Is(err, fault.BadCredential):

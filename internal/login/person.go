@@ -4,6 +4,7 @@ package login
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -60,7 +61,14 @@ func (l *Login) find(ctx context.Context, a *attempt) (*person, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l.findKey(ctx, a, d, identity.Key{Kind: identity.ByName, Name: a.req.Name})
+	key := identity.Key{Kind: identity.ByName, Name: a.req.Name}
+	if p, err := l.byAlias(ctx, a.req.Name); !fault.Is(err, fault.NotFound) || errors.Is(err, errSeveral) {
+		if err == nil {
+			a.found(p.user)
+		}
+		return p, err
+	}
+	return l.findKey(ctx, a, d, key)
 }
 
 // membership is how the domain is asked now.

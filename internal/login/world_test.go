@@ -52,6 +52,7 @@ type world struct {
 	rec      *audit.Recorder
 	clock    atomic.Int64 // ahead of the real one
 	domain   *login.Domain
+	lockout  login.Lockout
 	ntlm     *dc // nil: no secure channel
 }
 
@@ -150,7 +151,8 @@ func (w *world) restart() {
 			}
 			return w.ntlm
 		},
-		Domain: func() *login.Domain { return w.domain }, Settings: func() login.Settings { return *w.settings.Load() }})
+		Lockout: func() login.Lockout { return w.lockout },
+		Domain:  func() *login.Domain { return w.domain }, Settings: func() login.Settings { return *w.settings.Load() }})
 }
 
 func guid(n byte) (g identity.GUID) { g[0], g[15] = 1, n; return g }
