@@ -107,7 +107,7 @@ func (c *client) listTrustedDomains(_ *wire.Request, resp *wire.Response) error 
 	}
 	resp.OK()
 	resp.SetNumber(2)
-	resp.Append(builtin + `\` + builtin + `\` + builtinSID.String() + `\Local\Yes\No\No\Online` + "\n")
+	resp.Append(builtin + `\\` + builtinSID.String() + `\Local\Yes\No\No\Online` + "\n")
 	resp.Append(m.Domain.NetBIOS + `\` + m.Domain.DNS + `\` + m.Domain.SID.String() + `\Workstation\Yes\No\Yes\` + online + "\x00")
 	return nil
 }
@@ -177,7 +177,7 @@ func (c *client) getDCName(req *wire.Request, resp *wire.Response) error {
 		return err
 	}
 	resp.OK()
-	resp.SetText(`\\` + dc.Computer)
+	resp.SetText(dc.Host)
 	return nil
 }
 

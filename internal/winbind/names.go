@@ -5,6 +5,7 @@ package winbind
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -61,6 +62,8 @@ func (c *client) byName(domain, name string) (account, error) {
 	}
 	key := name
 	switch {
+	case domain == "" && name == "":
+		return account{}, fault.New(fault.NotFound, "no name")
 	case domain == "":
 	case m.names(domain):
 		if name == "" {
@@ -183,13 +186,13 @@ func (c *client) lookupRIDs(req *wire.Request, resp *wire.Response) error {
 	return nil
 }
 
+// lookupSIDs answers each SID by its name and the place of its domain in a list.
+// The client's parser wants a domain for everybody, and a domain to have a
+// sub-authority: who has none such is a domain of its own.
 func (c *client) lookupSIDs(req *wire.Request, resp *wire.Response) error {
 	var domains []account // one of each
-	type named struct {
-		domain int
-		account
-	}
-	var names []named
+	var names []account
+	var places []int
 	var all [maxFew][]byte
 	for _, line := range lines(req.Extra, all[:0]) {
 		sid, err := identity.ParseSID(string(line))
@@ -199,26 +202,23 @@ func (c *client) lookupSIDs(req *wire.Request, resp *wire.Response) error {
 		a, err := c.bySID(sid)
 		switch {
 		case fault.Is(err, fault.NotFound):
-			names = append(names, named{-1, account{name: string(line), kind: wire.TypeUnknown}})
-			continue
+			a = account{sid: sid, domain: "UNKNOWN", name: unknownName(sid), kind: wire.TypeUnknown}
+			if m := c.s.cfg.Membership(); m != nil && sid.In(m.Domain.SID) {
+				a.domain = m.Domain.NetBIOS
+			}
 		case err != nil:
 			return err
 		}
-		of := a.sid.Domain()
-		if a.kind == wire.TypeDomain {
-			of = a.sid
+		of := sid
+		if d := sid.Domain(); a.kind != wire.TypeDomain && !d.Domain().IsZero() {
+			of = d
 		}
-		at := -1
-		for i, d := range domains {
-			if d.sid == of {
-				at = i
-			}
-		}
+		at := slices.IndexFunc(domains, func(d account) bool { return d.sid == of })
 		if at < 0 {
 			at = len(domains)
 			domains = append(domains, account{sid: of, name: a.domain})
 		}
-		names = append(names, named{at, a})
+		names, places = append(names, a), append(places, at)
 	}
 	resp.Grow(func(b []byte) []byte {
 		b = fmt.Appendf(b, "%d\n", len(domains))
@@ -226,13 +226,19 @@ func (c *client) lookupSIDs(req *wire.Request, resp *wire.Response) error {
 			b = fmt.Appendf(b, "%s %s\n", d.sid, d.name)
 		}
 		b = fmt.Appendf(b, "%d\n", len(names))
-		for _, n := range names {
-			b = fmt.Appendf(b, "%d %d %s\n", n.domain, n.kind, n.name)
+		for i, n := range names {
+			b = fmt.Appendf(b, "%d %d %s\n", places[i], n.kind, n.name)
 		}
 		return append(b, 0)
 	})
 	resp.OK()
 	return nil
+}
+
+// unknownName stands for the name of a SID that is nobody's.
+func unknownName(sid identity.SID) string {
+	rid, _ := sid.RID()
+	return fmt.Sprintf("%08X", rid)
 }
 
 // maxFew is how many lines of a request need no memory of their own.
