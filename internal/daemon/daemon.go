@@ -70,6 +70,7 @@ type Daemon struct {
 	shim     *shim.Server
 	winbind  *winbind.Server // nil without a store
 	web      *web.Server
+	forward  *web.Forward
 	resolver *resolve.Resolver
 
 	// Nil where the store could not be opened; then broken says why, and the
@@ -136,6 +137,7 @@ func New(ctx context.Context, opt Options) (*Daemon, error) {
 	d.shim = d.openShim()
 	d.winbind = d.openWinbind()
 	d.web = d.openWeb()
+	d.forward = d.openForward()
 	return d, nil
 }
 
@@ -177,6 +179,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 			all.Go(func() { fail(d.doors.Serve(ln)) })
 		}
 	}
+	for _, ln := range d.opt.Listeners[peer.Auth] {
+		all.Go(func() { fail(d.forward.Serve(ln)) })
+	}
 	for _, ln := range d.opt.Listeners[peer.Web] {
 		all.Go(func() { fail(d.web.Serve(ln)) })
 	}
@@ -212,6 +217,7 @@ func (d *Daemon) close(all *sync.WaitGroup) {
 	go func() { defer close(stopped); d.halt() }()
 	d.doors.Stop(ctx)
 	d.shim.Stop(ctx)
+	d.forward.Stop(ctx)
 	d.web.Stop(ctx)
 	if d.winbind != nil {
 		d.winbind.Stop(ctx)

@@ -23,7 +23,8 @@ import (
 )
 
 // passedOn are the variables that a worker gets from our own environment.
-var passedOn = []string{"TZ", "LANG", "JOURNAL_STREAM", "GOMEMLIMIT", "GOMAXPROCS"}
+var passedOn = []string{"TZ", "LANG", "JOURNAL_STREAM", "GOMEMLIMIT", "GOMAXPROCS",
+	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"}
 
 // life is one worker from its start to its end.
 type life struct {

@@ -53,13 +53,15 @@ func (s *Sessions) CheckApp(name string, c Caller) error {
 	return err
 }
 
-// AppAt returns the app that has a redirect URI on this host (with its port, as
-// in a URL) and may be the caller; false where there is none.
-func (s *Sessions) AppAt(host string, c Caller) (name, redirect string, ok bool) {
-	for _, a := range s.c.Settings().Apps {
-		for _, r := range a.Redirects {
-			if u, err := url.Parse(r); err == nil && strings.EqualFold(u.Host, host) && a.allows(c) {
-				return a.Name, r, true
+// AppAt returns the app that has a redirect URI with this host (and port, as in
+// a URL) and path, and that the caller may act as; false where there is none.
+func (s *Sessions) AppAt(host, path string, c Caller) (name, redirect string, ok bool) {
+	apps := s.c.Settings().Apps
+	for i := range apps {
+		for _, r := range apps[i].Redirects {
+			if rest, https := strings.CutPrefix(r, "https://"); https && len(rest) == len(host)+len(path) &&
+				strings.EqualFold(rest[:len(host)], host) && rest[len(host):] == path && apps[i].allows(c) {
+				return apps[i].Name, r, true
 			}
 		}
 	}

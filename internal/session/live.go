@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -74,6 +75,40 @@ type Person struct {
 	uid    identity.UID
 	groups []string
 	gids   []identity.GID
+
+	header [3]string // see Header
+}
+
+// Header is the person as an HTTP header may say it: name, number, and the names
+// of the groups with commas between. All but letters, digits and . _ ~ - is
+// percent-encoded (RFC 3986 2.1), a comma in a name as well.
+func (p *Person) Header() (user, uid, groups string) {
+	return p.header[0], p.header[1], p.header[2]
+}
+
+func (p *Person) encode() *Person {
+	groups := make([]string, len(p.groups))
+	for i, g := range p.groups {
+		groups[i] = percent(g)
+	}
+	p.header = [3]string{percent(p.name), strconv.FormatUint(uint64(p.uid), 10), strings.Join(groups, ",")}
+	return p
+}
+
+func percent(s string) string {
+	const hex = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '_', c == '~', c == '-':
+			b.WriteByte(c)
+		default:
+			b.WriteByte('%')
+			b.WriteByte(hex[c>>4])
+			b.WriteByte(hex[c&15])
+		}
+	}
+	return b.String()
 }
 
 // GIDs are the numbers of all their groups, ascending.
@@ -191,7 +226,7 @@ func (s *Sessions) lookUp(ctx context.Context, who Who, now time.Time) (*Person,
 		if s.c.Local != nil && !s.c.Local(a.Name, a.UID) {
 			return nil, fault.New(fault.NotFound, "the account of this machine is gone")
 		}
-		return &Person{Local: a, name: a.Name, uid: a.UID, groups: a.Groups, gids: a.GIDs}, nil
+		return (&Person{Local: a, name: a.Name, uid: a.UID, groups: a.Groups, gids: a.GIDs}).encode(), nil
 	}
 	p := &Person{}
 	var rows []identity.RowID
@@ -240,7 +275,7 @@ func (s *Sessions) lookUp(ctx context.Context, who Who, now time.Time) (*Person,
 		}
 	}
 	slices.Sort(p.groups)
-	return p, nil
+	return p.encode(), nil
 }
 
 // opening is a session about to be made.

@@ -8,6 +8,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/binary"
 	"time"
 
@@ -81,4 +82,12 @@ func (s *Sessions) Seal(purpose string, plain []byte, good time.Duration) string
 // for another purpose, or too old.
 func (s *Sessions) Unseal(purpose, text string) ([]byte, error) {
 	return s.sealer.open("door "+purpose, text, s.c.Now())
+}
+
+// NewState returns 256 random bits as text, to bind something to a browser.
+func NewState() string { return random(tokenBytes) }
+
+// SameState compares two of them in constant time; the empty one is like none.
+func SameState(a, b string) bool {
+	return a != "" && subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1
 }
