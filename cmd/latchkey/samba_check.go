@@ -48,6 +48,7 @@ func (a *app) sambaCheck(ctx context.Context, smbConf string) error {
 	for _, l := range []look{
 		{"samba", "Samba", false, s.lookVersion},
 		{"winbindd", "No winbindd", false, s.lookWinbindd},
+		{"winbindd-boot", "No winbindd at the next boot", true, s.lookBoot},
 		{"nsswitch", "nsswitch.conf names latchkey", false, func(context.Context) (string, error) { return "", checkSwitch(s.nsswitch) }},
 		{"smb-conf", s.smbConf, false, s.lookConf},
 		{"testparm", "What holds in smb.conf", false, s.lookValues},
@@ -75,15 +76,17 @@ func (s *samba) lookVersion(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%s, winbind interface %d", s.version, s.protocol), nil
 }
 
-func (s *samba) lookWinbindd(ctx context.Context) (string, error) {
-	if err := s.noWinbindd(); err != nil {
-		return "", err
-	}
-	// One that systemd starts at boot would take the pipes over.
+func (s *samba) lookWinbindd(context.Context) (string, error) {
+	return "none runs", s.noWinbindd()
+}
+
+// lookBoot finds a winbindd that systemd starts at boot: it would take the pipes
+// over.
+func (s *samba) lookBoot(ctx context.Context) (string, error) {
 	if out, err := s.tool(ctx, "systemctl", "is-enabled", "winbind.service"); err == nil && strings.TrimSpace(out) == "enabled" {
-		return "", fault.WithRemedy(fault.New(fault.Conflict, "none runs, but winbind.service starts one at the next boot"), "systemctl mask winbind")
+		return "", fault.WithRemedy(fault.New(fault.Conflict, "winbind.service is enabled"), "systemctl mask winbind")
 	}
-	return "none runs", nil
+	return "", nil
 }
 
 func (s *samba) lookConf(context.Context) (string, error) {

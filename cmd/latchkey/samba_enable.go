@@ -111,7 +111,7 @@ func (a *app) sambaEnable(ctx context.Context, smbConf string) (err error) {
 			return err
 		}
 	}
-	if _, err := s.lookWinbindd(ctx); err != nil {
+	if _, err := s.lookBoot(ctx); err != nil {
 		if err := a.finding("winbindd", "No winbindd", err, "", true); err != nil {
 			return err
 		}
