@@ -77,7 +77,7 @@ func validation(t *testing.T) *login.Validation {
 // byte, but for the sentence for people and an address of winbindd's memory.
 func TestNTLMAsWinbinddAnswered(t *testing.T) {
 	r := newRig(t)
-	r.login.valid = validation(t)
+	r.login.set(func(f *fakeLogin) { f.valid = validation(t) })
 	raw := captured(t, "auth-crap-ntlmv2-ok.req")
 	a := r.privileged().send(raw)
 	want := captured(t, "auth-crap-ntlmv2-ok.resp")
@@ -91,13 +91,11 @@ func TestNTLMAsWinbinddAnswered(t *testing.T) {
 		}
 		t.Fatalf("%d bytes, want %d", len(got), len(want))
 	}
-	asked := r.login.ntlm[0]
+	asked := r.login.asked().ntlm[0]
 	if asked.Name != "user00001" || asked.Domain != "AADDSCONTOSO" || asked.Workstation != "NASD" || asked.Parameters != 0x820 || len(asked.NT) != 330 || len(asked.LM) != 24 ||
 		asked.Challenge != [8]byte{0x2d, 0xc9, 0x43, 0x4d, 0x76, 0x8c, 0x74, 0x44} || asked.Service != access.SMB || asked.Door != "winbind" || !strings.Contains(asked.Caller, "smbd") {
 		t.Errorf("asked: %+v", asked.Request)
 	}
-	r.login.mu.Lock()
-	defer r.login.mu.Unlock()
 	if asked.NT[0] != 0xa5 || asked.NT[329] != raw[len(raw)-1] {
 		t.Error("the response did not arrive as it was")
 	}
@@ -106,12 +104,12 @@ func TestNTLMAsWinbinddAnswered(t *testing.T) {
 // The same for a response that has room in the structure, and for refusals.
 func TestNTLMShortAndRefused(t *testing.T) {
 	r := newRig(t)
-	r.login.valid = validation(t)
+	r.login.set(func(f *fakeLogin) { f.valid = validation(t) })
 	c := r.privileged()
 	if a := auth(t, c.send(captured(t, "auth-crap-short-ntlm-ok.req"))); a.Status != 0 || a.SessionKey == [16]byte{} || !bytes.Equal(a.LMKey[:], a.SessionKey[:8]) {
 		t.Errorf("short: %+v", a)
 	}
-	if n := len(r.login.ntlm[0].NT); n != 88 {
+	if n := len(r.login.asked().ntlm[0].NT); n != 88 {
 		t.Errorf("NT response of %d bytes, want 88", n)
 	}
 	for name, err := range map[string]error{
@@ -119,7 +117,7 @@ func TestNTLMShortAndRefused(t *testing.T) {
 		"auth-crap-ntlmv2-no-such-user":   fault.New(fault.NotFound, "nobody"),
 		"auth-crap-short-wrong-password":  fault.Wrap(fault.BadCredential, "ask", &netlogon.Status{Code: netlogon.StatusWrongPassword}),
 	} {
-		r.login.err = err
+		r.login.set(func(f *fakeLogin) { f.err = err })
 		got := c.send(captured(t, name+".req")).Finish()
 		want := captured(t, name+".resp")
 		clear(want[268:524]) // the sentence for people is ours
@@ -143,10 +141,10 @@ func TestPAC(t *testing.T) {
 	resource := d.FieldByName("ResourceGroups")
 	resource.Set(reflect.Append(resource, newGroup(resource.Type().Elem(), 1200, 0x20000007)))
 	pac.Detail.ResourceDomain = domainSID
-	r.login.pac = pac
+	r.login.set(func(f *fakeLogin) { f.pac = pac })
 	raw := captured(t, "auth-crap-pac-ok.req")
 	a := r.privileged().send(raw)
-	if !bytes.Equal(r.login.pacs[0], raw[2136:]) {
+	if !bytes.Equal(r.login.asked().pacs[0], raw[2136:]) {
 		t.Error("the PAC did not arrive as it was")
 	}
 	got := auth(t, a)
@@ -157,10 +155,10 @@ func TestPAC(t *testing.T) {
 	if !a.Succeeded() || !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v %+v\nwant %+v %+v", got, got.Info, want, want.Info)
 	}
-	if req := r.login.requests[0]; req.Name != "" || req.Service != access.SMB || req.Door != "winbind" {
+	if req := r.login.asked().requests[0]; req.Name != "" || req.Service != access.SMB || req.Door != "winbind" {
 		t.Errorf("asked: %+v", req)
 	}
-	r.login.err = fault.New(fault.BadCredential, "forged")
+	r.login.set(func(f *fakeLogin) { f.err = fault.New(fault.BadCredential, "forged") })
 	if a := r.privileged().send(raw); a.Succeeded() || auth(t, a).Info != nil {
 		t.Error("a PAC that is not ours was taken")
 	}
@@ -178,7 +176,7 @@ func newGroup(of reflect.Type, rid, attributes uint64) reflect.Value {
 // else they say of themselves.
 func TestCrapOnThePublicPipe(t *testing.T) {
 	r := newRig(t)
-	r.login.valid = validation(t)
+	r.login.set(func(f *fakeLogin) { f.valid = validation(t) })
 	for _, name := range []string{"auth-crap-ntlmv2-ok.req", "auth-crap-pac-ok.req"} {
 		c := r.pipe()
 		a := c.send(captured(t, name))
@@ -186,7 +184,7 @@ func TestCrapOnThePublicPipe(t *testing.T) {
 			t.Errorf("%s on the public pipe: %+v", name, got)
 		}
 	}
-	if len(r.login.ntlm)+len(r.login.pacs) != 0 {
+	if len(r.login.asked().ntlm)+len(r.login.asked().pacs) != 0 {
 		t.Error("login was asked")
 	}
 }
@@ -205,7 +203,7 @@ func TestPassword(t *testing.T) {
 		!reflect.DeepEqual(got.Info.Groups, []wire.RIDAttributes{{RID: 513, Attributes: 7}}) || !reflect.DeepEqual(got.Info.Others, []wire.SIDAttributes{{SID: sid(1200), Attributes: 0x20000007}}) {
 		t.Errorf("got %+v %+v", got, got.Info)
 	}
-	if req := r.login.requests[0]; req.Name != `EXAMPLE\alice` || req.Service != access.SMB {
+	if req := r.login.asked().requests[0]; req.Name != `EXAMPLE\alice` || req.Service != access.SMB {
 		t.Errorf("asked: %+v", req)
 	}
 	if a := c.ask(wire.PAMAuth, password("alice", goodPassword, 0)); !a.Succeeded() || len(a.Extra()) != 0 {
@@ -227,7 +225,7 @@ func TestPassword(t *testing.T) {
 
 func TestMembershipThatIsWanted(t *testing.T) {
 	r := newRig(t)
-	r.login.valid = validation(t)
+	r.login.set(func(f *fakeLogin) { f.valid = validation(t) })
 	own := r.login.valid.DomainSID
 	c := r.privileged()
 	for _, tt := range []struct {
@@ -258,9 +256,7 @@ func TestOutcomes(t *testing.T) {
 	r := newRig(t)
 	c := r.privileged()
 	ask := func(err error) *wire.Auth {
-		r.login.mu.Lock()
-		r.login.err = err
-		r.login.mu.Unlock()
+		r.login.set(func(f *fakeLogin) { f.err = err })
 		return auth(t, c.ask(wire.PAMAuthCrap, func(q *wire.Request) { q.SetAuthCrap(&wire.AuthCrap{User: "u", NT: make([]byte, 60)}) }))
 	}
 	for _, kind := range fault.Kinds() {
@@ -296,7 +292,7 @@ func TestOutcomes(t *testing.T) {
 // time is bounded.
 func TestAnswersInTime(t *testing.T) {
 	r := newRig(t, func(c *winbind.Config) { c.AnswerTime = 50 * time.Millisecond })
-	r.login.hang = true
+	r.login.set(func(f *fakeLogin) { f.hang = true })
 	c := r.privileged()
 	got := auth(t, c.ask(wire.PAMAuthCrap, func(q *wire.Request) { q.SetAuthCrap(&wire.AuthCrap{User: "u", NT: make([]byte, 60)}) }))
 	if got.Status != 0xC000005E {
@@ -324,7 +320,7 @@ func TestGuessing(t *testing.T) {
 			t.Errorf("status %#x", got.Status)
 		}
 	}
-	if asked := len(r.login.requests); asked < 5 || asked > 15 || refused != 40-asked {
+	if asked := len(r.login.asked().requests); asked < 5 || asked > 15 || refused != 40-asked {
 		t.Errorf("%d of 40 guesses were tried, %d refused", asked, refused)
 	}
 	if got := auth(t, c.ask(wire.PAMAuth, password("alice", goodPassword, 0))); got.Status != 0xC0000044 {
@@ -351,7 +347,7 @@ func TestGuessing(t *testing.T) {
 // answer is built in.
 func TestSecretsAreGone(t *testing.T) {
 	r := newRig(t)
-	r.login.valid = validation(t)
+	r.login.set(func(f *fakeLogin) { f.valid = validation(t) })
 	c := r.pipe()
 	c.ask(wire.PAMAuth, password("alice", "hunter2-hunter2", 0))
 	p := r.privileged()

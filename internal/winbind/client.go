@@ -75,6 +75,7 @@ func (s *Server) newClient(conn *peer.Conn, privileged bool) (*client, error) {
 		return nil, s.life.Err()
 	}
 	s.conns[c] = struct{}{}
+	s.all.Add(1)
 	return c, nil
 }
 

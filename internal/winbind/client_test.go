@@ -122,7 +122,7 @@ func TestHostileBytes(t *testing.T) {
 // Every command with every field full of rubbish gets an answer.
 func TestRubbishInEveryField(t *testing.T) {
 	r := newRig(t)
-	r.login.valid = validation(t)
+	r.login.set(func(f *fakeLogin) { f.valid = validation(t) })
 	for _, fill := range []byte{0xff, 'A', '\n', '\\', 0x01, '@', '-'} {
 		c := r.privileged()
 		for _, cmd := range wire.Commands() {
@@ -207,7 +207,7 @@ func TestSlowClients(t *testing.T) {
 // Many at once, mixed, all get their own answers.
 func TestManyAtOnce(t *testing.T) {
 	r := newRig(t)
-	r.login.valid = validation(t)
+	r.login.set(func(f *fakeLogin) { f.valid = validation(t) })
 	var all sync.WaitGroup
 	for i := range 40 {
 		c := r.privileged()
@@ -240,16 +240,14 @@ func TestManyAtOnce(t *testing.T) {
 // The end of the server ends what is asked, at once.
 func TestStop(t *testing.T) {
 	r := newRig(t)
-	r.login.hang = true
+	r.login.set(func(f *fakeLogin) { f.hang = true })
 	idle, busy := r.pipe(), r.privileged()
 	idle.ask(wire.Ping)
 	if _, err := busy.Write(busy.request(wire.PAMAuthCrap, func(q *wire.Request) { q.SetAuthCrap(&wire.AuthCrap{User: "u", NT: make([]byte, 60)}) }).Append(nil)); err != nil {
 		t.Fatal(err)
 	}
 	for {
-		r.login.mu.Lock()
-		n := len(r.login.ntlm)
-		r.login.mu.Unlock()
+		n := len(r.login.asked().ntlm)
 		if n > 0 {
 			break
 		}
@@ -281,7 +279,7 @@ func FuzzConversation(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, n uint32, data, more []byte) {
 		r := newRig(t)
-		r.login.err = errors.New("not today")
+		r.login.set(func(f *fakeLogin) { f.err = errors.New("not today") })
 		c := r.privileged()
 		b := c.request(wire.Ping).Append(nil)
 		binary.LittleEndian.PutUint32(b[4:], n%60)

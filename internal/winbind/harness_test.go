@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -288,6 +289,25 @@ type fakeLogin struct {
 	result   func() *login.Result
 	valid    *login.Validation
 	pac      *login.PAC
+}
+
+func (f *fakeLogin) set(change func(*fakeLogin)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change(f)
+}
+
+// questions are what was asked so far.
+type questions struct {
+	requests []login.Request
+	ntlm     []login.NTLMRequest
+	pacs     [][]byte
+}
+
+func (f *fakeLogin) asked() questions {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return questions{slices.Clone(f.requests), slices.Clone(f.ntlm), slices.Clone(f.pacs)}
 }
 
 const goodPassword = "right one"

@@ -186,10 +186,11 @@ func (s *Server) Serve(ln net.Listener, name peer.Name) error {
 			_ = conn.Close()
 			continue
 		}
-		s.all.Go(func() {
+		go func() {
+			defer s.all.Done()
 			defer s.forget(c)
 			c.serve()
-		})
+		}()
 	}
 }
 

@@ -400,7 +400,9 @@ func TestNothingIsOld(t *testing.T) {
 func TestMirrorNotComplete(t *testing.T) {
 	r := newRig(t)
 	r.memory.SetComplete(false)
+	r.ids.mu.Lock()
 	r.ids.fail = fault.New(fault.Unreachable, "not yet")
+	r.ids.mu.Unlock()
 	c := r.pipe()
 	if a := c.ask(wire.GetPwNam, text("late")); a.Succeeded() {
 		t.Error("found nobody")
@@ -501,7 +503,7 @@ func TestNoDomain(t *testing.T) {
 			t.Errorf("%s succeeded in no domain", cmd)
 		}
 	}
-	r.login.err = fault.New(fault.NotFound, "in no domain")
+	r.login.set(func(f *fakeLogin) { f.err = fault.New(fault.NotFound, "in no domain") })
 	a := c.ask(wire.PAMAuthCrap, func(q *wire.Request) { q.SetAuthCrap(&wire.AuthCrap{User: "alice", NT: make([]byte, 60)}) })
 	if auth, _ := a.Auth(); auth.Status != 0xC000005E || !auth.Authoritative {
 		t.Errorf("NTLM in no domain: %+v", auth)
