@@ -4,7 +4,6 @@ package daemon
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/directory"
@@ -39,10 +38,6 @@ func (d *Daemon) fillNTLM(problem func(id, summary, remedy string, since time.Ti
 		if _, decided := netlogon.StatusOf(s.Problem); decided {
 			problem("ntlm", "nobody can sign in by NTLM: "+s.Problem.Error(), fault.Remedy(s.Problem), s.Since)
 		}
-	}
-	if s := d.login.Suspicions(); s.NTLM > 0 {
-		problem("ntlm-hashes", fmt.Sprintf("the domain seems to have no NTLM hashes of %d people whose password is good for Kerberos; of %d it has them", s.NTLM, s.NTLMWorks),
-			"Kerberos works for them; for NTLM let Entra Connect synchronise NTLM password hashes, or switch NTLM password synchronisation on in the managed domain's security settings, and have the passwords changed once", time.Time{})
 	}
 }
 
