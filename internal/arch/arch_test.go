@@ -57,6 +57,7 @@ var soleImporters = map[string][]string{
 	"go.etcd.io/bbolt":         {"internal/store"},
 	"github.com/go-ldap/ldap/": {"internal/directory"},
 	"github.com/jcmturner/":    {"internal/kerberos", "internal/directory"},
+	"github.com/oiweiwei/":     {"internal/netlogon"},
 }
 
 type source struct {

@@ -11,7 +11,8 @@ import (
 	"encoding/binary"
 	"unicode/utf16"
 
-	"golang.org/x/crypto/md4" //nolint:staticcheck // the protocol's own hash, MS-NRPC 3.1.4.3.1
+	//lint:ignore SA1019 the NT hash is MD4 (MS-NLMP 3.3.1)
+	"golang.org/x/crypto/md4"
 
 	"github.com/latchkey-nas/latchkey/internal/secret"
 )

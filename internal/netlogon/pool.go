@@ -16,6 +16,11 @@ import (
 // controller works through them one after the other.
 const channels = 4
 
+// callTime is how long a question may take where its context allows more. smbd's
+// own patience is 20 s, and a domain controller answers in milliseconds, or in
+// seconds where it has to ask another about a wrong password.
+const callTime = 10 * time.Second
+
 // openTime is how long one domain controller may take over a new channel while
 // there is another to ask.
 const openTime = 2 * time.Second
@@ -56,8 +61,8 @@ func New(c Config) *Pool {
 	return &Pool{c: c, slots: make(chan struct{}, channels), opening: make(chan struct{}, 1)}
 }
 
-// SamLogon asks whether the challenge was answered rightly. ctx should have a
-// deadline. Errors carry a fault kind and, where the domain controller decided,
+// SamLogon asks whether the challenge was answered rightly, in ten seconds at
+// most. Errors carry a fault kind and, where the domain controller decided,
 // its NTSTATUS (StatusOf): fault.Unreachable when nothing was decided.
 //
 // A domain controller counts each wrong password that it is asked about. So a
@@ -72,6 +77,8 @@ func (p *Pool) SamLogon(ctx context.Context, l Logon) (*Validation, error) {
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
 	for try := 1; ; try++ {
 		ch, err := p.take(ctx)
 		if err != nil {
@@ -191,7 +198,7 @@ func (p *Pool) give(ch *channel, err error) {
 	if !keep {
 		ch.conn.close()
 	}
-	if broken && isUnread(err) {
+	if broken && !errors.Is(err, context.Canceled) {
 		p.c.Servers.Bad(ch.server.Addr)
 	}
 	<-p.slots

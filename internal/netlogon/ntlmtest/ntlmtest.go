@@ -6,17 +6,18 @@
 package ntlmtest
 
 import (
-	"crypto/des" //nolint:gosec // MS-CHAPv2 and NTLMv1 are DES
+	"crypto/des"
 	"crypto/hmac"
-	"crypto/md5" //nolint:gosec // the protocol's
+	"crypto/md5"
 	"crypto/rand"
-	"crypto/sha1" //nolint:gosec // MS-CHAPv2
+	"crypto/sha1"
 	"encoding/binary"
 	"strings"
 	"time"
 	"unicode/utf16"
 
-	"golang.org/x/crypto/md4" //nolint:staticcheck // the protocol's
+	//lint:ignore SA1019 the NT hash is MD4 (MS-NLMP 3.3.1)
+	"golang.org/x/crypto/md4"
 )
 
 // Answer is what a client sends, and the session base key that it keeps.
