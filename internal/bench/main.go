@@ -32,12 +32,20 @@ var chapters = []chapter{
 	{"memory", "memory and disk of the daemon, after the load", benchMemory},
 	{"grpc", "GetUser beside an empty unary call", benchGRPC},
 	{"nss", "names, beside SSSD and winbindd", benchNSS},
+	{"pipe", "requests on winbind's pipe, beside a bare round trip and winbindd", benchPipe},
 	{"enumerate", "listing everybody right after the start, beside SSSD and winbindd", benchEnumerate},
 }
 
 func main() {
 	if len(os.Args) > 2 && os.Args[1] == emptyServer {
 		if err := serveEmpty(os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	if len(os.Args) > 2 && os.Args[1] == bareServer {
+		if err := serveBare(os.Args[2]); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			os.Exit(1)
 		}
