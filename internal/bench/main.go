@@ -33,6 +33,7 @@ var chapters = []chapter{
 	{"grpc", "GetUser beside an empty unary call", benchGRPC},
 	{"nss", "names, beside SSSD and winbindd", benchNSS},
 	{"pipe", "requests on winbind's pipe, beside a bare round trip and winbindd", benchPipe},
+	{"netlogon", "a sign-in by NTLM on winbind's pipe, beside winbindd", benchNetlogon},
 	{"enumerate", "listing everybody right after the start, beside SSSD and winbindd", benchEnumerate},
 }
 
