@@ -26,7 +26,8 @@ import (
 type sso struct {
 	sessions *session.Sessions
 
-	set atomic.Pointer[session.Settings]
+	set  atomic.Pointer[session.Settings]
+	fqdn atomic.Pointer[string] // of this machine in its domain
 
 	mu     sync.Mutex
 	client *oidc.Client // nil: not set up, or why says what is wrong
@@ -34,7 +35,6 @@ type sso struct {
 	with   config.SSO // that client was made with
 	uri    string
 	cancel context.CancelFunc
-	fqdn   string // of this machine in its domain
 }
 
 // openSso reads the sessions; the store is open, and login is. False: they cannot
@@ -121,9 +121,10 @@ func (d *Daemon) redirectURI(c *config.Config) string {
 	if c.SSO.RedirectURI != "" {
 		return c.SSO.RedirectURI
 	}
-	d.sso.mu.Lock()
-	host := d.sso.fqdn
-	d.sso.mu.Unlock()
+	host := ""
+	if name := d.sso.fqdn.Load(); name != nil { // not under mu, which settleSso holds
+		host = *name
+	}
 	if len(c.Web.Hostnames) > 0 {
 		host = strings.ToLower(c.Web.Hostnames[0])
 	} else if host != "" {
@@ -181,9 +182,7 @@ func (d *Daemon) settleSso(ctx context.Context, anew bool) {
 		fqdn = machine.FQDN
 		machine.Wipe()
 	}
-	s.mu.Lock()
-	s.fqdn = fqdn
-	s.mu.Unlock()
+	s.fqdn.Store(&fqdn)
 	s.set.Store(d.ssoSettings())
 	c := d.settings.now()
 	uri := d.redirectURI(&c.Config)
