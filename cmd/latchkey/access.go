@@ -38,7 +38,7 @@ else who gets the name later does not have it. Rules for local accounts are not 
 			},
 		}
 	}
-	cmd.AddCommand(list,
+	cmd.AddCommand(list, a.sudoCommand(),
 		change("allow", "Let somebody use a service", latchkeyv1.AccessRule_EFFECT_ALLOW, "may use"),
 		change("deny", "Keep somebody from a service; * as SERVICE is every one", latchkeyv1.AccessRule_EFFECT_DENY, "may not use"),
 		change("remove", "Take a rule away", latchkeyv1.AccessRule_EFFECT_UNSPECIFIED, "has no rule any longer for"))

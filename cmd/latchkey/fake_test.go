@@ -32,6 +32,7 @@ type fake struct {
 	latchkeyv1.UnimplementedAdminServiceServer
 	latchkeyv1.UnimplementedLoginServiceServer
 	latchkeyv1.UnimplementedAccessServiceServer
+	latchkeyv1.UnimplementedMachineServiceServer
 
 	mu     sync.Mutex
 	called map[string]bool
@@ -53,6 +54,7 @@ func serve(t *testing.T) (*fake, string) {
 	latchkeyv1.RegisterAdminServiceServer(server, f)
 	latchkeyv1.RegisterLoginServiceServer(server, f)
 	latchkeyv1.RegisterAccessServiceServer(server, f)
+	latchkeyv1.RegisterMachineServiceServer(server, f)
 	for _, name := range []string{"api.sock", "admin.sock"} {
 		ln, err := net.Listen("unix", dir+"/"+name)
 		if err != nil {

@@ -142,6 +142,22 @@ func TestGolden(t *testing.T) {
 			{"access", "list"}, {"access", "list", "none"}, {"access", "list", "--json"}, {"access", "allow", "sshd", "*"}, {"access", "deny", "sshd", "bob", "%temps", "--json"},
 			{"access", "remove", "sshd", "bob"}, {"access", "allow", "sshd", "nobody"}, {"access", "allow", "sshd"},
 		}},
+		{name: "machine", lines: [][]string{{"machine", "rotate"}, {"machine", "rotate", "--json"}, {"machine"}}},
+		{name: "machine_fails", setup: func(b *bench) {
+			b.daemon.fail = fault.WithRemedy(fault.New(fault.Denied, "dc1 does not let NAS$ change its password"), "ask an administrator of the domain")
+		}, lines: [][]string{{"machine", "rotate"}}},
+		{name: "audit", lines: [][]string{{"audit"}, {"audit", "--user", "ghost"}, {"audit", "--json", "--since", "3d"}, {"audit", "--since", "soon"}}},
+		{name: "ids", setup: func(b *bench) {
+			b.in = strings.NewReader(`{"latchkey_ids":1,"domain_sid":"S-1-5-21-1-2-3"}` + "\n" + `{"kind":"user","id":100001104,"sid":"S-1-5-21-1-2-3-1103","name":"alice"}`)
+		}, lines: [][]string{{"ids", "export", "-"}, {"ids", "import", "-"}, {"ids", "import", "-"}, {"ids", "import", "testdata/ids.clash"}, {"ids", "import", "testdata/ids.clash", "--json"},
+			{"ids", "import", "testdata/ids.broken"}, {"ids", "import", "testdata/ids.future"}, {"ids", "import", "testdata/none"}}},
+		{name: "ssh_keys", lines: [][]string{{"ssh-keys", "alice"}, {"ssh-keys", "nobody"}, {"ssh-keys", "alice", "--json"}, {"ssh-keys"}}},
+		{name: "sudo", setup: func(b *bench) { b.sudoBox(t, nil) }, lines: [][]string{
+			{"access", "sudo"}, {"access", "sudo", "designers"}, {"access", "sudo", "%Domain Users", "--json"}, {"access", "sudo"}, {"access", "sudo", "--json"},
+			{"access", "sudo", "news"}, {"access", "sudo", "nogroup"}, {"access", "sudo", "--remove", "S-1-5-21-1-2-3-1200"}, {"access", "sudo", "--remove", "designers"},
+			{"access", "sudo", "--remove"}, {"access", "sudo"}}},
+		{name: "sudo_refused", setup: func(b *bench) { b.sudoBox(t, fault.New(fault.Internal, "visudo: syntax error")) }, lines: [][]string{{"access", "sudo", "designers"}, {"access", "sudo"}}},
+		{name: "sudo_not_root", setup: func(b *bench) { b.sudoBox(t, nil); b.root = false }, lines: [][]string{{"access", "sudo", "designers"}}},
 		{name: "doctor", lines: [][]string{{"doctor"}, {"doctor", "--json"}}},
 		{name: "doctor_ill", setup: func(b *bench) {
 			b.nsswitch, b.configFile = "testdata/nsswitch.without", "testdata/bad.toml"
@@ -208,6 +224,11 @@ func TestEveryMethodHasACommand(t *testing.T) {
 		"AdminService/GetStatus":            {"status"},
 		"AdminService/Sync":                 {"sync"},
 		"AdminService/SetConfig":            {"config", "set", "log.level", "info"},
+		"IdentityService/ListSshKeys":       {"ssh-keys", "alice"},
+		"MachineService/RotateMachineKey":   {"machine", "rotate"},
+		"MachineService/ExportIds":          {"ids", "export", "-"},
+		"MachineService/ImportIds":          {"ids", "import", "testdata/ids.good"},
+		"MachineService/ReadAudit":          {"audit"},
 	} {
 		clear(b.daemon.called)
 		text, exit := b.run(line...)
@@ -217,7 +238,7 @@ func TestEveryMethodHasACommand(t *testing.T) {
 		delete(b.daemon.called, "")
 	}
 	commands := map[string]bool{}
-	for _, d := range []grpc.ServiceDesc{latchkeyv1.IdentityService_ServiceDesc, latchkeyv1.AdminService_ServiceDesc} {
+	for _, d := range []grpc.ServiceDesc{latchkeyv1.IdentityService_ServiceDesc, latchkeyv1.AdminService_ServiceDesc, latchkeyv1.MachineService_ServiceDesc} {
 		for _, m := range d.Methods {
 			commands["/"+d.ServiceName+"/"+m.MethodName] = true
 		}
@@ -225,8 +246,8 @@ func TestEveryMethodHasACommand(t *testing.T) {
 			commands["/"+d.ServiceName+"/"+s.StreamName] = true
 		}
 	}
-	if len(commands) != 15 {
-		t.Errorf("the services have %d methods, the table above 15: add the new ones with a command", len(commands))
+	if len(commands) != 20 {
+		t.Errorf("the services have %d methods, the table above 20: add the new ones with a command", len(commands))
 	}
 }
 
