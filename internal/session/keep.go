@@ -26,7 +26,7 @@ const (
 func (h hash) note(kind string) string { return kind + base64.RawURLEncoding.EncodeToString(h[:]) }
 
 func hashNote(text string) (h hash, ok bool) {
-	b, err := b64.DecodeString(text)
+	b, err := decode(text)
 	if err != nil || len(b) != len(h) {
 		return h, false
 	}

@@ -60,7 +60,7 @@ func (s *sealer) open(purpose, text string, now time.Time) ([]byte, error) {
 	if len(text) > maxSealed {
 		return nil, errSeal
 	}
-	raw, err := b64.DecodeString(text)
+	raw, err := decode(text)
 	a := s.aead(purpose)
 	if err != nil || len(raw) < a.NonceSize()+a.Overhead()+8 {
 		return nil, errSeal

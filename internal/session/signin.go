@@ -143,7 +143,7 @@ func ParseAnswer(v url.Values) (Answer, error) {
 	case (a.Code == "") == (a.Error == ""):
 		return fail("there is neither a code nor an error, or both")
 	}
-	if _, err := b64.DecodeString(a.State); err != nil {
+	if _, err := decode(a.State); err != nil {
 		return fail("the state is none of ours")
 	}
 	return a, nil

@@ -26,7 +26,7 @@ func parseToken(text string) (hash, error) {
 	if len(text) != b64.EncodedLen(tokenBytes) {
 		return hash{}, ErrNone
 	}
-	if _, err := b64.DecodeString(text); err != nil {
+	if _, err := decode(text); err != nil {
 		return hash{}, ErrNone
 	}
 	return hashOf(text), nil
