@@ -101,17 +101,9 @@ func (l *Login) ntlm(ctx context.Context, a *attempt, req *NTLMRequest) (*NTLMRe
 	}
 	defer settle(false)
 
-	fresh := make(chan struct{})
-	var now *person
-	var renewed error
-	go func() {
-		defer close(fresh)
-		now, renewed = l.renew(ctx, d, p)
-	}()
 	a.event.Sent = true
 	v, err := authority.SamLogon(ctx, netlogon.Logon{Domain: req.Domain, User: req.Name, Workstation: req.Workstation,
 		Challenge: req.Challenge, NT: req.NT, LM: req.LM, Parameters: req.Parameters})
-	<-fresh
 	l.learnNTLM(p.user, err)
 	if fault.Is(err, fault.BadCredential) && l.evidence.of(p.user).ntlmUnsynced() {
 		a.event.Hint = hintNTLM
@@ -129,6 +121,10 @@ func (l *Login) ntlm(ctx context.Context, a *attempt, req *NTLMRequest) (*NTLMRe
 		return nil, err
 	}
 	settle(false)
+	now, renewed := p, error(nil)
+	if !l.vouched(ctx, p, v) {
+		now, renewed = l.renew(ctx, d, p)
+	}
 	r, err := l.validated(ctx, a, p, now, v, renewed)
 	if err != nil {
 		v.Wipe()
