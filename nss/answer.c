@@ -9,7 +9,7 @@
 
 #include "latchkey.h"
 
-static bool bypassed;
+static bool bypassed, winbindd_itself;
 
 /* systemd sets these for a service that NSS must not wait for, dbus-daemon being
  * the first of them. They are read once: a service does not change its mind. */
@@ -24,15 +24,19 @@ __attribute__((constructor)) static void read_bypass(void) {
                         if (strcasecmp(value, yes[k]) == 0)
                                 bypassed = true;
         }
+        winbindd_itself = strcasecmp(program_invocation_short_name, "winbindd") == 0;
 }
 
 /* smbd and Samba's tools set _NO_WINBINDD=1 around calls that are to see local
- * accounts only, so it is read at every call. */
+ * accounts only, so it is read at every call. winbindd sets it for good, lest it
+ * ask itself: we are not it, and its idmap backend "nss" is there to ask us. */
 bool lk_excluded(void) {
         const char *value;
 
         if (bypassed)
                 return true;
+        if (winbindd_itself)
+                return false;
         value = secure_getenv("_NO_WINBINDD");
         return value && value[0] == '1' && value[1] == '\0';
 }

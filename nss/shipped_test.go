@@ -18,7 +18,7 @@ import (
 var mayImport = []string{
 	"__errno_location", "__stack_chk_fail", "__memcpy_chk", "__cxa_finalize", "__gmon_start__", "_ITM_deregisterTMCloneTable", "_ITM_registerTMCloneTable",
 	"clock_gettime", "close", "fstat", "getpid", "memcmp", "memcpy", "memset", "mmap", "munmap", "open", "open64", "fstat64", "stat64", "mmap64",
-	"pthread_setcancelstate", "pthread_sigmask", "realloc", "secure_getenv", "sigfillset", "stat", "strcasecmp", "strnlen",
+	"__progname", "program_invocation_short_name", "pthread_setcancelstate", "pthread_sigmask", "realloc", "secure_getenv", "sigfillset", "stat", "strcasecmp", "strnlen",
 }
 
 var mustExport = []string{

@@ -27,9 +27,15 @@ type story struct {
 // begin starts a domain and a NAS that is in none.
 func begin(t *testing.T, people lab.Population) *story {
 	t.Helper()
+	return beginWith(t, lab.DomainOptions{Population: people})
+}
+
+// beginWith is begin with any domain.
+func beginWith(t *testing.T, options lab.DomainOptions) *story {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
-	s := &story{t: t, ctx: ctx, domain: lab.Start(t, lab.DomainOptions{Population: people})}
+	s := &story{t: t, ctx: ctx, domain: lab.Start(t, options)}
 	n, err := nas.Install(ctx, s.domain.StartBox(t, "nas1", lab.BoxOptions{}))
 	if err != nil {
 		t.Fatal(err)
