@@ -39,7 +39,7 @@ import (
 // sign-in asks, in this process: the product without its doors.
 type ground struct {
 	*lab.Domain
-	t       *testing.T
+	t       testing.TB
 	store   *store.Store
 	client  *directory.Client
 	mirror  *mirror.Mirror
@@ -94,7 +94,7 @@ func (c *kdcConn) Write(b []byte) (int, error) {
 
 const machineName = "NAS1$"
 
-func newGround(t *testing.T) *ground {
+func newGround(t testing.TB) *ground {
 	t.Helper()
 	ctx := t.Context()
 	d := lab.Start(t, lab.DomainOptions{Population: lab.Population{Users: 200, Groups: 40}})

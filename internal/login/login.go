@@ -150,6 +150,7 @@ type Login struct {
 	slots    chan struct{} // for Argon2: memory
 	talks    chan struct{} // with a KDC at one time
 	later    sync.WaitGroup
+	pause    func(context.Context, time.Duration) // pause, but for tests
 	tickets  tickets
 
 	mu         sync.Mutex
@@ -171,7 +172,7 @@ func New(cfg Config) *Login {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	l := &Login{c: cfg, slots: make(chan struct{}, 2), talks: make(chan struct{}, 16), tickets: tickets{begun: cfg.Now()}}
+	l := &Login{c: cfg, pause: pause, slots: make(chan struct{}, 2), talks: make(chan struct{}, 16), tickets: tickets{begun: cfg.Now()}}
 	l.refused.init()
 	l.budget = newBudget(cfg.Store, cfg.Log, cfg.Now, cfg.Lockout)
 	l.evidence = newEvidence(cfg.Store, cfg.Log, cfg.Now)

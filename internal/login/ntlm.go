@@ -155,6 +155,7 @@ func (l *Login) validated(ctx context.Context, a *attempt, asked, now *person, v
 		return nil, err
 	}
 	r.PasswordExpires = v.PasswordMustChange
+	l.warnOfExpiry(r)
 	return &NTLMResult{Result: r, Validation: v}, nil
 }
 

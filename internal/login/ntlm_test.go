@@ -22,11 +22,12 @@ import (
 
 // dc plays a domain controller that checks NTLM: the response "good" is right.
 type dc struct {
-	mu     sync.Mutex
-	asked  []netlogon.Logon
-	bad    int
-	rid    uint32 // that it vouches for
-	status uint32 // refuse with this
+	mu      sync.Mutex
+	asked   []netlogon.Logon
+	bad     int
+	rid     uint32 // that it vouches for
+	status  uint32 // refuse with this
+	expires time.Time
 }
 
 func (d *dc) SamLogon(_ context.Context, l netlogon.Logon) (*netlogon.Validation, error) {
@@ -43,7 +44,7 @@ func (d *dc) SamLogon(_ context.Context, l netlogon.Logon) (*netlogon.Validation
 	if status != 0 {
 		return nil, &fault.Error{Kind: kinds[status], Err: &netlogon.Status{Code: status}}
 	}
-	return &netlogon.Validation{EffectiveName: "alice", LogonDomain: "AADDSEX", DomainSID: domainSID, UserRID: d.rid, SessionKey: secret.FromString("0123456789abcdef")}, nil
+	return &netlogon.Validation{EffectiveName: "alice", LogonDomain: "AADDSEX", DomainSID: domainSID, UserRID: d.rid, PasswordMustChange: d.expires, SessionKey: secret.FromString("0123456789abcdef")}, nil
 }
 
 func (w *world) respond(domain, name, response string) (*login.NTLMResult, error) {

@@ -211,9 +211,7 @@ func (l *Login) kerberos(ctx context.Context, a *attempt, d *Domain, p *person, 
 		return nil, fault.Wrap(fault.Internal, "write the tickets", err)
 	}
 	r.CCache = secret.Own(cache)
-	if left := r.PasswordExpires.Sub(l.c.Now()); !r.PasswordExpires.IsZero() && left < warnBefore {
-		r.Warnings = append(r.Warnings, l.expiryText(now.user, left))
-	}
+	l.warnOfExpiry(r)
 	return r, nil
 }
 
@@ -242,12 +240,28 @@ func (l *Login) verify(ctx context.Context, d *Domain, tgt *kerberos.Ticket) (*k
 	}
 }
 
-func (l *Login) expiryText(u *identity.User, left time.Duration) string {
-	text := fmt.Sprintf("Your password expires in %d days.", max(0, int(left/(24*time.Hour))))
-	if url := l.c.Settings().PasswordURL; synced(u) && url != "" {
+// warnOfExpiry adds what the owner of a password is told in its last days.
+func (l *Login) warnOfExpiry(r *Result) {
+	left := r.PasswordExpires.Sub(l.c.Now())
+	if r.PasswordExpires.IsZero() || left < 0 || left >= warnBefore {
+		return
+	}
+	var text string
+	switch days := int(left / (24 * time.Hour)); days {
+	case 0:
+		text = "Your password expires today."
+	case 1:
+		text = "Your password expires tomorrow."
+	default:
+		text = fmt.Sprintf("Your password expires in %d days.", days)
+	}
+	switch url := l.c.Settings().PasswordURL; {
+	case !synced(r.User):
+		text += " Change it with passwd."
+	case url != "":
 		text += " Change it at " + printable(url)
 	}
-	return text
+	r.Warnings = append(r.Warnings, text)
 }
 
 // afterwards does something after the answer.

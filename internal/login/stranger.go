@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/latchkey-nas/latchkey/internal/fault"
 )
 
@@ -42,10 +44,29 @@ func (l *Login) even(ctx context.Context, a *attempt, p *pace, begun time.Time, 
 	case a.event.Sent:
 		p.measured(spent)
 	default:
+		l.pause(ctx, p.median()-spent)
+	}
+}
+
+// coarse is what a timer of the runtime may be late: it waits in whole
+// milliseconds, and a refusal by a near domain controller takes two.
+const coarse = 2 * time.Millisecond
+
+// pause waits, to a tenth of a millisecond.
+func pause(ctx context.Context, d time.Duration) {
+	end := time.Now().Add(d)
+	if d > coarse {
+		t := time.NewTimer(d - coarse)
+		defer t.Stop()
 		select {
-		case <-time.After(p.median() - spent):
+		case <-t.C:
 		case <-ctx.Done():
+			return
 		}
+	}
+	if left := time.Until(end); left > 0 {
+		rest := unix.NsecToTimespec(left.Nanoseconds())
+		_ = unix.Nanosleep(&rest, nil)
 	}
 }
 

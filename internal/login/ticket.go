@@ -57,6 +57,7 @@ func (l *Login) acceptPAC(ctx context.Context, a *attempt, raw []byte) (*PACResu
 		return nil, err
 	}
 	r.PasswordExpires = pac.MustChange
+	l.warnOfExpiry(r)
 	return &PACResult{Result: r, PAC: pac}, nil
 }
 

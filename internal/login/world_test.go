@@ -53,6 +53,7 @@ type world struct {
 	clock    atomic.Int64 // ahead of the real one
 	domain   *login.Domain
 	lockout  login.Lockout
+	pauses   []time.Duration
 	ntlm     *dc // nil: no secure channel
 }
 

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package login
+
+import (
+	"context"
+	"time"
+)
+
+// HoldSlots takes every turn of Argon2 until release is called.
+func (l *Login) HoldSlots() (release func()) {
+	for range cap(l.slots) {
+		l.slots <- struct{}{}
+	}
+	return func() {
+		for range cap(l.slots) {
+			<-l.slots
+		}
+	}
+}
+
+// Slots is how many Argon2 run at one time.
+func (l *Login) Slots() int { return cap(l.slots) }
+
+// SpyPauses calls f in place of every pause.
+func (l *Login) SpyPauses(f func(time.Duration)) {
+	l.pause = func(_ context.Context, d time.Duration) { f(d) }
+}
+
+// Pace makes refusals by the domain take d from now on.
+func (l *Login) Pace(d time.Duration) {
+	for range len(l.pace.last) {
+		l.pace.measured(d)
+		l.ntlmPace.measured(d)
+	}
+}
