@@ -106,6 +106,9 @@ func (s *Server) facts(c *catalogue, p *session.Person) (all []fact, groups []gr
 		}
 		add("sid", u.SID.String())
 		for _, g := range p.Groups {
+			if g.GID == 0 { // no group of this machine's: a distribution list, or one of the domain controller's own
+				continue
+			}
 			name := g.Name
 			if name == "" {
 				name = g.Account

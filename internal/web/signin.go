@@ -165,6 +165,7 @@ func (s *Server) password(w http.ResponseWriter, r *http.Request) {
 		return
 	case len(name) > 255 || password.Len() > 1024 || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }):
 		s.throttle.fail(from, name)
+		name = "" // not for a page
 		again(http.StatusUnauthorized, c.text("signin.wrong"))
 		return
 	}
