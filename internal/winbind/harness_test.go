@@ -60,8 +60,6 @@ type rig struct {
 	caller peer.Caller
 	member *winbind.Membership
 	up     *upstream
-	samba  winbind.Samba
-	bad    error
 	logged *logBuffer
 }
 
@@ -87,8 +85,7 @@ func newRig(t *testing.T, change ...func(*winbind.Config)) *rig {
 	t.Helper()
 	r := &rig{t: t, memory: memorytest.New(), ids: &ids{}, login: &fakeLogin{}, dir: t.TempDir(), logged: &logBuffer{},
 		member: &winbind.Membership{Domain: identity.Domain{NetBIOS: "EXAMPLE", DNS: "example.test", Realm: "EXAMPLE.TEST", SID: domainSID}, Computer: "NAS1"},
-		up:     &upstream{dc: winbind.DC{Host: "dc1.example.test", Computer: "DC1", Addr: netip.MustParseAddr("192.0.2.1"), Site: "A", ClientSite: "B", Forest: "example.test", DomainGUID: "g", Flags: 5}},
-		samba:  winbind.Samba{Release: "4.17.12-Debian", Interface: wire.V32}}
+		up:     &upstream{dc: winbind.DC{Host: "dc1.example.test", Computer: "DC1", Addr: netip.MustParseAddr("192.0.2.1"), Site: "A", ClientSite: "B", Forest: "example.test", DomainGUID: "g", Flags: 5}}}
 	r.memory.PutUser(alice, odd, nameless)
 	r.memory.PutGroup(users, 1, 2, 3)
 	r.memory.PutGroup(staff, 1)
@@ -106,9 +103,7 @@ func newRig(t *testing.T, change ...func(*winbind.Config)) *rig {
 		Membership: func() *winbind.Membership { r.mu.Lock(); defer r.mu.Unlock(); return r.member },
 		Enumerate:  func() bool { return true },
 		Samba: func(context.Context) (winbind.Samba, error) {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			return r.samba, r.bad
+			return winbind.Samba{Release: "4.17.12-Debian", Interface: wire.V32}, nil
 		},
 		PrivilegedDir: filepath.Join(r.dir, "privileged"),
 		Identify:      func(*net.UnixConn) (peer.Caller, error) { r.mu.Lock(); defer r.mu.Unlock(); return r.caller, nil }}

@@ -167,6 +167,7 @@ func (s *Server) Serve(ln net.Listener, name peer.Name) error {
 	gate := peer.NewGate(name, peer.Limits{Connections: maxConnections, ConnectionsPerUID: maxConnectionsPerUID}, s.cfg.Log, s.cfg.Identify)
 	stop := context.AfterFunc(s.life, func() { _ = ln.Close() })
 	defer stop()
+	go func() { _, _ = s.samba.now(s.life) }() // known before the first one asks
 	gated := gate.Listen(ln)
 	for {
 		conn, err := gated.Accept()

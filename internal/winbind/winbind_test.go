@@ -3,6 +3,7 @@
 package winbind_test
 
 import (
+	"context"
 	"encoding/binary"
 	"path/filepath"
 	"slices"
@@ -62,8 +63,9 @@ func TestVersions(t *testing.T) {
 		{wire.V32, wire.V31, true}, {wire.V33, wire.V31, true}, // told by its length
 		{wire.V31, wire.V32, false}, // longer than any of that version
 	} {
-		r := newRig(t)
-		r.set(func() { r.samba.Interface = tt.machine })
+		r := newRig(t, func(c *winbind.Config) {
+			c.Samba = func(context.Context) (winbind.Samba, error) { return winbind.Samba{Interface: tt.machine}, nil }
+		})
 		c := r.pipe()
 		c.version = tt.client
 		if _, err := c.Write(c.request(wire.InterfaceVersion).Append(nil)); err != nil {
@@ -90,9 +92,10 @@ func TestVersions(t *testing.T) {
 
 // A Samba that is not known is refused, and the log says so once.
 func TestUnknownSamba(t *testing.T) {
-	r := newRig(t)
-	r.set(func() {
-		r.bad = fault.WithRemedy(fault.New(fault.Conflict, "the interface version of Samba 4.25 is not known"), "update latchkey")
+	r := newRig(t, func(c *winbind.Config) {
+		c.Samba = func(context.Context) (winbind.Samba, error) {
+			return winbind.Samba{Release: "4.25.0"}, fault.WithRemedy(fault.New(fault.Conflict, "the interface version of Samba 4.25 is not known"), "update latchkey")
+		}
 	})
 	for range 3 {
 		c := r.pipe()
