@@ -122,7 +122,7 @@ func (l *Login) ntlm(ctx context.Context, a *attempt, req *NTLMRequest) (*NTLMRe
 	}
 	settle(false)
 	now, renewed := p, error(nil)
-	if !l.vouched(ctx, p, v) {
+	if !vouched(p, v) {
 		now, renewed = l.renew(ctx, d, p)
 	}
 	r, err := l.validated(ctx, a, p, now, v, renewed)
