@@ -15,11 +15,6 @@ import (
 	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
 )
 
-// Negotiator takes tokens of "Authorization: Negotiate".
-type Negotiator interface {
-	AcceptNegotiate(ctx context.Context, req login.Request, token []byte) (*login.NegotiateResult, error)
-}
-
 // maxProof bounds an NTLM response and a SPNEGO token: a PAC of 900 groups fits several times.
 const maxProof = 64 << 10
 
@@ -89,12 +84,8 @@ func (s *loginService) AcceptNegotiate(ctx context.Context, req *latchkeyv1.Acce
 	case len(req.GetRemoteHost()) > 255:
 		return nil, bad("remote_host", "is longer than 255 bytes")
 	}
-	negotiator, ok := s.login.(Negotiator)
-	if !ok {
-		return nil, fault.New(fault.Unreachable, "tokens of Negotiate are not taken by this daemon")
-	}
 	r := login.Request{Service: service, RemoteHost: req.GetRemoteHost(), Door: "grpc", Caller: callerOf(ctx)}
-	in, err := negotiator.AcceptNegotiate(ctx, r, token.Reveal())
+	in, err := s.login.AcceptNegotiate(ctx, r, token.Reveal())
 	defer in.Wipe()
 	if err != nil {
 		return nil, s.told(err)

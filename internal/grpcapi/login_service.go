@@ -17,7 +17,7 @@ import (
 	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
 )
 
-// Login decides who may in; *login.Login does. It may be a [Negotiator] as well.
+// Login decides who may in; *login.Login does.
 type Login interface {
 	Authenticate(ctx context.Context, req login.Request, password secret.Bytes) (*login.Result, error)
 	Account(ctx context.Context, req login.Request) (*login.Result, error)
@@ -25,6 +25,7 @@ type Login interface {
 	Converse(req login.Request) Conversation
 	Explain(ctx context.Context, req login.Request, password secret.Bytes) (*login.Explanation, error)
 	VerifyNTLM(ctx context.Context, req login.NTLMRequest) (*login.NTLMResult, error)
+	AcceptNegotiate(ctx context.Context, req login.Request, token []byte) (*login.NegotiateResult, error)
 	Policy(ctx context.Context) (access.Policy, error)
 	SetRules(ctx context.Context, caller, service string, effect access.Effect, who ...string) ([]access.Rule, error)
 }

@@ -28,6 +28,8 @@ type dc struct {
 	rid     uint32 // that it vouches for
 	status  uint32 // refuse with this
 	expires time.Time
+	groups  []uint32
+	upn     string
 }
 
 func (d *dc) SamLogon(_ context.Context, l netlogon.Logon) (*netlogon.Validation, error) {
@@ -44,7 +46,12 @@ func (d *dc) SamLogon(_ context.Context, l netlogon.Logon) (*netlogon.Validation
 	if status != 0 {
 		return nil, &fault.Error{Kind: kinds[status], Err: &netlogon.Status{Code: status}}
 	}
-	return &netlogon.Validation{EffectiveName: "alice", LogonDomain: "AADDSEX", DomainSID: domainSID, UserRID: d.rid, PasswordMustChange: d.expires, SessionKey: secret.FromString("0123456789abcdef")}, nil
+	v := &netlogon.Validation{EffectiveName: "Alice", LogonDomain: "AADDSEX", DomainSID: domainSID, UserRID: d.rid, UPN: d.upn, PrimaryGroupRID: 513,
+		PasswordMustChange: d.expires, SessionKey: secret.FromString("0123456789abcdef")}
+	for _, rid := range d.groups {
+		v.Groups = append(v.Groups, netlogon.Group{RID: rid, Attributes: 7})
+	}
+	return v, nil
 }
 
 func (w *world) respond(domain, name, response string) (*login.NTLMResult, error) {
@@ -175,7 +182,7 @@ func TestNTLMObeysPolicyAndState(t *testing.T) {
 		"two objects claim to be this person": {func(w *world) { w.conflict(1105) }, fault.Denied, 0},
 	} {
 		w := newWorld(t)
-		w.ntlm = &dc{rid: 1105}
+		w.ntlm = &dc{rid: 1105, groups: []uint32{513, 4000}} // not what the row says: it is read afresh
 		tc.set(w)
 		r, err := w.respond("AADDSEX", "alice", "good")
 		wantKind(t, name, err, tc.want)
@@ -229,5 +236,31 @@ func TestNTLMWithoutItsHashIsRecognised(t *testing.T) {
 	}
 	if all := w.events(); all[len(all)-3].Hint != "ntlm-hash" || all[1].Hint != "" {
 		t.Errorf("events %+v", all)
+	}
+}
+
+// Who the domain controller has just described as the row has it is not read a
+// second time; where anything differs, the directory is asked.
+func TestNTLMReadsTheRowAfreshWhereTheDomainControllerSaysOtherwise(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(w *world)
+		reads  int64
+	}{
+		"the same":             {func(*world) {}, 0},
+		"another group":        {func(w *world) { w.ntlm.groups = []uint32{513, 4000} }, 1},
+		"another UPN":          {func(w *world) { w.ntlm.upn = "alice@elsewhere.test" }, 1},
+		"disabled in the row":  {func(w *world) { w.named(1105, func(u *identity.User) { u.State |= identity.Disabled }) }, 1},
+		"another account name": {func(w *world) { w.named(1105, func(u *identity.User) { u.Account = "ALICE" }) }, 1},
+	} {
+		w := newWorld(t)
+		w.ntlm = &dc{rid: 1105, upn: "Alice@Contoso.test", groups: []uint32{513}}
+		tc.change(w)
+		_, err := w.respond("AADDSEX", "alice", "good")
+		if (err != nil) != strings.HasPrefix(name, "disabled") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if n := w.reads.Load(); n != tc.reads {
+			t.Errorf("%s: the directory was asked %d times, want %d", name, n, tc.reads)
+		}
 	}
 }

@@ -54,13 +54,15 @@ type world struct {
 	domain   *login.Domain
 	lockout  login.Lockout
 	pauses   []time.Duration
-	ntlm     *dc // nil: no secure channel
+	reads    atomic.Int64 // of the directory
+	ntlm     *dc          // nil: no secure channel
 }
 
 func (w *world) now() time.Time { return time.Now().Add(time.Duration(w.clock.Load())) }
 
 // RefreshOne plays the mirror.
 func (w *world) RefreshOne(ctx context.Context, key identity.Key) (store.Entry, error) {
+	w.reads.Add(1)
 	if w.down.Load() {
 		return store.Entry{}, fault.New(fault.Unreachable, "no DC")
 	}
