@@ -33,6 +33,8 @@ type fake struct {
 	latchkeyv1.UnimplementedLoginServiceServer
 	latchkeyv1.UnimplementedAccessServiceServer
 	latchkeyv1.UnimplementedMachineServiceServer
+	latchkeyv1.UnimplementedSsoServiceServer
+	latchkeyv1.UnimplementedSsoAdminServiceServer
 
 	mu     sync.Mutex
 	called map[string]bool
@@ -55,6 +57,8 @@ func serve(t *testing.T) (*fake, string) {
 	latchkeyv1.RegisterLoginServiceServer(server, f)
 	latchkeyv1.RegisterAccessServiceServer(server, f)
 	latchkeyv1.RegisterMachineServiceServer(server, f)
+	latchkeyv1.RegisterSsoServiceServer(server, f)
+	latchkeyv1.RegisterSsoAdminServiceServer(server, f)
 	for _, name := range []string{"api.sock", "admin.sock"} {
 		ln, err := net.Listen("unix", dir+"/"+name)
 		if err != nil {

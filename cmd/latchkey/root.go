@@ -91,7 +91,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused,
 	root.AddCommand(
 		a.joinCommand(), a.leaveCommand(), a.statusCommand(), a.syncCommand(), a.doctorCommand(),
 		a.userCommand(), a.groupCommand(), a.searchCommand(), a.resolveCommand(), a.watchCommand(),
-		a.loginCommand(), a.accessCommand(), a.auditCommand(), a.sshKeysCommand(), a.machineCommand(), a.idsCommand(), a.sambaCommand(), a.configCommand(), a.versionCommand(),
+		a.loginCommand(), a.accessCommand(), a.auditCommand(), a.sshKeysCommand(), a.machineCommand(), a.idsCommand(), a.sambaCommand(), a.ssoCommand(), a.sessionCommand(), a.configCommand(), a.versionCommand(),
 	)
 	usage(root)
 	return root

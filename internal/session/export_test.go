@@ -17,7 +17,7 @@ func Fill(ctx context.Context, s *store.Store, row identity.RowID, n int, now ti
 	var tokens []string
 	for range n {
 		token := random(tokenBytes)
-		r := record{ID: random(16), Who: Who{Row: row}, How: "password", Created: now, Used: now, Ends: now.Add(time.Hour)}
+		r := record{ID: newID(), Who: Who{Row: row}, How: "password", Created: now, Used: now, Ends: now.Add(time.Hour)}
 		notes[hashOf(token).note(keySession)] = r.encode()
 		tokens = append(tokens, token)
 	}

@@ -311,7 +311,7 @@ func (s *Sessions) open(ctx context.Context, o opening) (*Finished, error) {
 		ends = o.absolute
 	}
 	token := random(tokenBytes)
-	l := newLive(hashOf(token), record{ID: random(16), Who: o.who, App: o.app, How: o.how, Created: now, Used: now, Ends: ends,
+	l := newLive(hashOf(token), record{ID: newID(), Who: o.who, App: o.app, How: o.how, Created: now, Used: now, Ends: ends,
 		Remote: clip(o.from.RemoteHost), Agent: clip(o.from.Agent), Audit: o.audit, Shown: clip(o.shown), From: o.parent, Provider: clip(o.provider), Issuer: o.issuer})
 	notes := map[string][]byte{l.key.note(keySession): l.r.encode()}
 	if o.state != "" {

@@ -15,6 +15,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/hex"
 	"log/slog"
 	"strings"
 	"sync"
@@ -191,6 +192,13 @@ func random(n int) string {
 	b := make([]byte, n)
 	_, _ = rand.Read(b)
 	return b64.EncodeToString(b)
+}
+
+// newID returns the name of a session: digits and letters, for command lines.
+func newID() string {
+	var b [10]byte
+	_, _ = rand.Read(b[:])
+	return hex.EncodeToString(b[:])
 }
 
 // decode reads what random wrote, in the one form that it has: encoding/base64

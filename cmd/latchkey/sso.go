@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/latchkey-nas/latchkey/internal/fault"
+	"github.com/latchkey-nas/latchkey/internal/secret"
+	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
+)
+
+// ssoTimeout bounds what the tenant is asked, a slow one included.
+const ssoTimeout = 40 * time.Second
+
+func (a *app) ssoCommand() *cobra.Command {
+	cmd := family("sso", "Set up the sign-in with Microsoft Entra ID by a browser")
+	cmd.Long = `Set up the sign-in with Microsoft Entra ID by a browser.
+
+The tenant needs one app registration: accounts of this directory only, platform
+"Web", the redirect URI that this command prints, and a client secret or certificate.
+Leave both boxes of "Implicit grant and hybrid flows" empty: tokens that come through
+a browser are refused. No API permission has to be granted.`
+	cmd.AddCommand(a.browserPolicyCommand())
+	cmd.AddCommand(a.ssoSetCommand(),
+		&cobra.Command{Use: "test", Short: "Ask the tenant with the settings that count", Args: cobra.NoArgs,
+			Long: `Ask the tenant with the settings that count, one thing after the other: settings,
+discovery, issuer, signing keys, and whether it knows the app and takes its secret or
+certificate. Nobody is signed in. Exit status 1 where a check fails.`,
+			RunE: func(cmd *cobra.Command, _ []string) error { return a.ssoTest(cmd.Context()) }},
+		&cobra.Command{Use: "status", Short: "Show the settings, and whether the sign-in is offered", Args: cobra.NoArgs,
+			Long: "Show the settings, and whether the sign-in is offered: exit status 0 where it is,\n1 where not. Nobody is asked.",
+			RunE: func(cmd *cobra.Command, _ []string) error { return a.ssoStatus(cmd.Context()) }})
+	return cmd
+}
+
+// ssoSet is what `sso set` was told.
+type ssoSet struct {
+	req                                  latchkeyv1.SetSsoRequest
+	authority, redirect, mode, ca, until string
+	certificate                          string
+	secret, secretStdin                  bool
+}
+
+func (a *app) ssoSetCommand() *cobra.Command {
+	s := &ssoSet{}
+	cmd := &cobra.Command{
+		Use: "set --tenant ID --client ID", Short: "Check new settings with the tenant, and make them count", Args: cobra.NoArgs,
+		Long: `Check new settings with the tenant, and make them count. Where anything is wrong,
+everything stays as it was, and the field that is wrong is named.
+
+The client secret is read from the first line of standard input or asked for, never
+taken from the command line; --certificate names a PEM file with a certificate and
+its RSA key. What is not given stays as it is.`,
+		Example: "  latchkey sso set --tenant 8b0f2a6e-3c4d-4e5f-9a1b-2c3d4e5f6a7b --client 1f6a2f0c-51c5-4e0e-9f6b-7a3c7d1e2b90 --secret-stdin < secret",
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.ssoSet(cmd, s) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&s.req.Tenant, "tenant", "", `"Directory (tenant) ID" of the app registration`)
+	f.StringVar(&s.req.Client, "client", "", `"Application (client) ID" of the app registration`)
+	f.BoolVar(&s.secret, "secret", false, "ask for a client secret at the terminal")
+	f.BoolVar(&s.secretStdin, "secret-stdin", false, "read the client secret from the first line of standard input")
+	f.StringVar(&s.until, "expires", "", "the day on which the secret ends, as 2027-06-30")
+	f.StringVar(&s.certificate, "certificate", "", "prove the app by this certificate and key, a PEM file, in the place of a secret")
+	f.BoolVar(&s.req.NoCredential, "no-credential", false, `neither secret nor certificate: a public client ("Mobile and desktop applications")`)
+	f.StringVar(&s.redirect, "redirect-uri", "", "the redirect URI, where it is not this machine's name and port")
+	f.StringVar(&s.authority, "authority", "", "the issuer of another cloud, with {tenant} in the place of the tenant's id")
+	f.StringVar(&s.mode, "response-mode", "", "form_post or query")
+	f.StringVar(&s.ca, "ca-file", "", "certificates to trust for the tenant besides the machine's own")
+	f.BoolVar(&s.req.DryRun, "dry-run", false, "only check")
+	return cmd
+}
+
+func (a *app) ssoSet(cmd *cobra.Command, s *ssoSet) error {
+	for flag, to := range map[string]struct {
+		value *string
+		field **string
+	}{"redirect-uri": {&s.redirect, &s.req.RedirectUri}, "authority": {&s.authority, &s.req.Authority}, "response-mode": {&s.mode, &s.req.ResponseMode}, "ca-file": {&s.ca, &s.req.CaFile}} {
+		if cmd.Flags().Changed(flag) {
+			*to.field = to.value
+		}
+	}
+	if s.until != "" {
+		day, err := time.Parse(time.DateOnly, s.until)
+		if err != nil {
+			return fault.Errorf(fault.Malformed, "--expires is %q, which is no day; write it as 2027-06-30", s.until)
+		}
+		s.req.SecretExpireTime = timestamppb.New(day)
+	}
+	if s.certificate != "" {
+		text, err := os.ReadFile(s.certificate)
+		if err != nil {
+			return fault.Wrap(fault.Malformed, "read the certificate", err)
+		}
+		defer secret.Wipe(text)
+		s.req.Certificate = text
+	}
+	conn, err := a.admin(cmd.Context()) // before the secret is asked for
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if s.secret && !s.secretStdin && !a.people {
+		return fault.WithRemedy(fault.New(fault.Malformed, "there is no terminal to ask for the secret at"), "give it on standard input with --secret-stdin")
+	}
+	if s.secret || s.secretStdin {
+		text, err := a.readPassword(cmd.Context(), s.secretStdin, "Client secret: ")
+		if err != nil {
+			return err
+		}
+		defer text.Wipe()
+		s.req.Secret = bytes.TrimSpace(text.Reveal())
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), ssoTimeout)
+	defer cancel()
+	resp, err := conn.SsoAdmin.SetSso(ctx, &s.req)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(jsonOf(resp))
+	}
+	verb := "Set. "
+	if s.req.DryRun {
+		verb = "Nothing is wrong, and nothing was changed. "
+	}
+	fmt.Fprintf(a.out, "%sThe redirect URI to register is\n\n  %s\n", verb, tame(resp.GetSettings().GetRedirectUri()))
+	a.ssoWarnings(resp.GetWarnings())
+	return nil
+}
+
+func (a *app) ssoWarnings(all []string) {
+	for _, w := range all {
+		fmt.Fprintf(a.out, "\nNote: %s\n", tame(w))
+	}
+}
+
+func (a *app) ssoTest(ctx context.Context) error {
+	conn, err := a.admin(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(ctx, ssoTimeout)
+	defer cancel()
+	resp, err := conn.SsoAdmin.TestSso(ctx, &latchkeyv1.TestSsoRequest{})
+	if err != nil {
+		return err
+	}
+	failed := false
+	for _, c := range resp.GetChecks() {
+		failed = failed || !c.GetPassed()
+	}
+	if a.json {
+		err = a.printJSON(jsonOf(resp))
+	} else {
+		for _, c := range resp.GetChecks() {
+			mark := a.sign("✓", "ok  ")
+			if !c.GetPassed() {
+				mark = a.sign("✗", "FAIL")
+			}
+			fmt.Fprintf(a.out, "%s %s\n", mark, tame(c.GetWhat()))
+			if !c.GetPassed() {
+				fmt.Fprintf(a.out, "    %s\n", tame(c.GetDetail()))
+			}
+			if c.GetRemedy() != "" {
+				fmt.Fprintf(a.out, "    %s\n", tame(c.GetRemedy()))
+			}
+		}
+		if uri := resp.GetSettings().GetRedirectUri(); uri != "" {
+			fmt.Fprintf(a.out, "\nThe redirect URI to register is\n\n  %s\n", tame(uri))
+		}
+		a.ssoWarnings(resp.GetWarnings())
+	}
+	if err == nil && failed {
+		return quiet(exitFailed)
+	}
+	return err
+}
+
+func (a *app) ssoStatus(ctx context.Context) error {
+	conn, err := a.admin(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	resp, err := conn.SsoAdmin.GetSso(ctx, &latchkeyv1.GetSsoRequest{})
+	if err != nil {
+		return err
+	}
+	if a.json {
+		err = a.printJSON(jsonOf(resp))
+	} else {
+		err = a.ssoShow(resp)
+	}
+	if err == nil && !resp.GetReady() {
+		return quiet(exitFailed)
+	}
+	return err
+}
+
+func (a *app) ssoShow(resp *latchkeyv1.GetSsoResponse) error {
+	r, set := a.record(), resp.GetSettings()
+	if resp.GetReady() {
+		r.row("sign-in", "offered: the tenant answered when it was asked last")
+	} else {
+		r.row("sign-in", "not offered: "+resp.GetDetail())
+		r.row("what to do", resp.GetRemedy())
+	}
+	r.row("tenant", set.GetTenant())
+	r.row("client", set.GetClient())
+	r.row("issuer", resp.GetIssuer())
+	r.row("redirect URI", set.GetRedirectUri())
+	r.row("answer by", set.GetResponseMode())
+	credential := set.GetCredential()
+	switch at := set.GetCredentialExpireTime(); {
+	case credential == "" && set.GetTenant() != "":
+		credential = "none: a public client"
+	case at != nil:
+		credential += ", ends " + at.AsTime().Format(time.DateOnly)
+	case credential != "":
+		credential += ", its end is not known (`latchkey sso set --expires`)"
+	}
+	r.row("proof", credential)
+	r.row("CA file", set.GetCaFile())
+	r.row("sessions", fmt.Sprint(resp.GetSessions()))
+	for _, app := range resp.GetApps() {
+		r.row("app "+app.GetName(), strings.Join(app.GetUsers(), " ")+", "+strings.Join(app.GetRedirectUris(), " "))
+	}
+	err := r.flush()
+	a.ssoWarnings(resp.GetWarnings())
+	return err
+}
+
+func (a *app) sessionCommand() *cobra.Command {
+	cmd := family("session", "See and end the sessions of browsers")
+	list := &cobra.Command{
+		Use: "list [NAME]", Short: "Show who is signed in, the last used session first", Args: cobra.MaximumNArgs(1),
+		Long: "Show who is signed in by a browser, the last used session first: everybody, or one\nperson.\n\n" + nameForms,
+	}
+	req := &latchkeyv1.ListSessionsRequest{}
+	list.Flags().StringVar(&req.App, "app", "", "only of this app")
+	list.Flags().StringVar(&req.LocalAccount, "local", "", "of an account of this machine")
+	list.RunE = func(cmd *cobra.Command, args []string) error {
+		return a.sessionList(cmd.Context(), req, strings.Join(args, ""))
+	}
+	var user, local string
+	end := &cobra.Command{
+		Use: "revoke ID... | --user NAME | --local ACCOUNT", Short: "End sessions at once", Args: cobra.ArbitraryArgs,
+		Long: "End sessions at once: those that are named as `latchkey session list` shows them, or\nevery one of a person. The apps' sessions that came of one end with it.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.sessionRevoke(cmd.Context(), args, user, local)
+		},
+	}
+	end.Flags().StringVar(&user, "user", "", "every session of this person")
+	end.Flags().StringVar(&local, "local", "", "every session of this account of the machine")
+	cmd.AddCommand(list, end)
+	return cmd
+}
+
+func (a *app) sessionList(ctx context.Context, req *latchkeyv1.ListSessionsRequest, name string) error {
+	conn, err := a.admin(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	if name != "" {
+		req.User = &latchkeyv1.Key{Key: &latchkeyv1.Key_Name{Name: name}}
+	}
+	resp, err := conn.Sso.ListSessions(ctx, req)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(jsonOf(resp))
+	}
+	if len(resp.GetSessions()) == 0 {
+		fmt.Fprintln(a.out, "There is no session.")
+		return nil
+	}
+	when := func(t *timestamppb.Timestamp) string { return t.AsTime().Local().Format("2006-01-02 15:04") }
+	t := a.table("ID", "WHO", "HOW", "APP", "FROM", "SINCE", "LAST USED", "ENDS")
+	for _, s := range resp.GetSessions() {
+		if err := t.row(s.GetSessionId(), s.GetUsername(), s.GetHow(), dash(s.GetApp()), dash(s.GetRemoteHost()), when(s.GetCreateTime()), when(s.GetUseTime()), when(s.GetExpireTime())); err != nil {
+			return err
+		}
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	if more := int(resp.GetTotal()) - len(resp.GetSessions()); more > 0 {
+		fmt.Fprintf(a.out, "and %d more\n", more)
+	}
+	return nil
+}
+
+func (a *app) sessionRevoke(ctx context.Context, ids []string, user, local string) error {
+	given := 0
+	for _, is := range []bool{len(ids) > 0, user != "", local != ""} {
+		if is {
+			given++
+		}
+	}
+	if given != 1 {
+		return fault.WithRemedy(fault.New(fault.Malformed, "want ids of sessions, --user or --local"), "see `latchkey session revoke --help`")
+	}
+	conn, err := a.admin(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	var all []*latchkeyv1.RevokeSessionRequest
+	switch {
+	case user != "":
+		all = append(all, &latchkeyv1.RevokeSessionRequest{Which: &latchkeyv1.RevokeSessionRequest_User{User: &latchkeyv1.Key{Key: &latchkeyv1.Key_Name{Name: user}}}})
+	case local != "":
+		all = append(all, &latchkeyv1.RevokeSessionRequest{Which: &latchkeyv1.RevokeSessionRequest_LocalAccount{LocalAccount: local}})
+	}
+	for _, id := range ids {
+		all = append(all, &latchkeyv1.RevokeSessionRequest{Which: &latchkeyv1.RevokeSessionRequest_SessionId{SessionId: id}})
+	}
+	n, errs := uint32(0), []error(nil)
+	for _, req := range all {
+		resp, err := conn.Sso.RevokeSession(ctx, req)
+		n, errs = n+resp.GetRevoked(), append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(object{{"revoked", n}})
+	}
+	fmt.Fprintf(a.out, "%d ended.\n", n)
+	return nil
+}
