@@ -17,7 +17,7 @@ install: build ## into DESTDIR and PREFIX; makes the system accounts when DESTDI
 	$(INSTALL_BIN) build/latchkey-pam-check $(DESTDIR)/usr/lib/latchkey/latchkey-pam-check
 	$(INSTALL_FILE) build/libnss_latchkey.so.2 $(NSSDIR)/libnss_latchkey.so.2
 	$(INSTALL_FILE) build/pam_latchkey.so $(NSSDIR)/security/pam_latchkey.so
-	$(INSTALL_FILE) packaging/pam/latchkey $(DESTDIR)/usr/share/pam-configs/latchkey
+	for profile in packaging/pam/*; do $(INSTALL_FILE) $$profile $(DESTDIR)/usr/share/pam-configs/$$(basename $$profile); done
 	$(INSTALL_FILE) packaging/pam.d/latchkey-web $(DESTDIR)/etc/pam.d/latchkey-web
 	for unit in packaging/systemd/*; do $(INSTALL_FILE) $$unit $(UNITDIR)/$$(basename $$unit); done
 	$(INSTALL_FILE) packaging/sysusers.conf $(DESTDIR)/usr/lib/sysusers.d/latchkey.conf

@@ -76,7 +76,9 @@ static enum lk_result known(struct talk *t, enum lk_kind kind, const char **ret)
                         *ret = item(t, PAM_OLDAUTHTOK);
                 return *ret || !o->use_first_pass ? LK_OK : LK_NO_PASSWORD;
         case LK_ASK_NEW:
-                if (o->use_authtok)
+                /* libpam has wiped what it was at the sign-in: what is there, an
+                 * earlier module has asked for. */
+                if (t->purpose == LK_PASSWORD_CHANGE)
                         *ret = item(t, PAM_AUTHTOK);
                 return *ret || !o->use_authtok ? LK_OK : LK_NO_PASSWORD;
         default:

@@ -5,7 +5,6 @@
 package e2e
 
 import (
-	"context"
 	"strings"
 	"testing"
 
@@ -27,32 +26,7 @@ func (s *story) ssh(how, name, password, command string) *lab.Result {
 // Real sshd and su, with the stack that pam-auth-update makes of our profile.
 func TestShells(t *testing.T) {
 	s := begin(t, lab.Population{Users: 20, Groups: 5})
-	if err := s.nas.MustJoin(s.ctx, s.domain); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.nas.UseNSS(s.ctx); err != nil {
-		t.Fatal(err)
-	}
-	s.waitFor("names come from the snapshot", func() bool {
-		r, err := s.nas.Run(s.ctx, "getent", "passwd", "user00001")
-		return err == nil && r.Ok()
-	})
-	s.sh("DEBIAN_FRONTEND=noninteractive pam-auth-update --package --enable latchkey")
-	stack := s.sh("cat /etc/pam.d/common-auth /etc/pam.d/common-account /etc/pam.d/common-password /etc/pam.d/common-session")
-	if n := strings.Count(stack, "pam_latchkey.so"); n != 4 {
-		t.Fatalf("pam-auth-update made of the profile:\n%s", stack)
-	}
-	s.sh("useradd -m -s /bin/sh local && echo 'local:local password' | chpasswd")
-	s.sh("ssh-keygen -A >/dev/null && mkdir -p /run/sshd && /usr/sbin/sshd -E /var/log/sshd.log -o UsePAM=yes -o KbdInteractiveAuthentication=yes -o PasswordAuthentication=yes -o MaxStartups=100")
-
-	t.Cleanup(func() {
-		if t.Failed() {
-			for _, file := range []string{"/var/log/sshd.log", "/var/log/latchkey/audit.jsonl"} {
-				text, err := s.nas.ReadFile(context.WithoutCancel(s.ctx), file)
-				t.Logf("%s: %v\n%s", file, err, text)
-			}
-		}
-	})
+	s.openShells()
 
 	right := lab.UserPassword
 	methods := []string{"password", "keyboard-interactive"}
