@@ -81,6 +81,15 @@ func TestSignInByPassword(t *testing.T) {
 	s.cli(2, "access", "allow", "*", "user00001")
 	s.cli(0, "access", "allow", "sshd", "*")
 
+	// What a sign-in depends on is told without a password, too.
+	if out := s.cli(0, "login", "user00001", "--no-password").Stdout; !strings.Contains(out, "allow sshd *") || !strings.Contains(out, "a domain controller answers") {
+		t.Errorf("explained:\n%s", out)
+	}
+	if out := s.cli(4, "login", "user00001", "--no-password", "--service", "sudo").Stdout; !strings.Contains(out, "latchkey access allow sudo") {
+		t.Errorf("a closed service, explained:\n%s", out)
+	}
+	s.cli(3, "login", "nobody-at-all", "--no-password")
+
 	// Every form of the name is the same row.
 	want, _ := s.login(0, "user00001", right(1))
 	if want.Session.How != "kerberos" || want.Session.User.Username != "user00001" || want.Session.User.UID == 0 || len(want.Session.GIDs) < 2 {
