@@ -61,14 +61,17 @@ var (
 
 // box is a server with its two sockets, a memory to fill, and a log to read.
 type box struct {
-	t       testing.TB
-	dir     string
-	memory  *memorytest.Memory
-	work    *work
-	signer  *signer
-	server  *grpcapi.Server
-	log     *logBuffer
-	clients atomic.Int64
+	t      testing.TB
+	dir    string
+	memory *memorytest.Memory
+	work   *work
+	signer *signer
+	// sessions plays the work behind SsoService, policy says who is who.
+	sessions *sessions
+	policy   *peer.Policy
+	server   *grpcapi.Server
+	log      *logBuffer
+	clients  atomic.Int64
 }
 
 type logBuffer struct {
@@ -126,14 +129,15 @@ func openOver(t testing.TB, limits peer.Limits, m *memorytest.Memory, d grpcapi.
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &box{t: t, dir: dir, memory: m, work: &work{}, signer: &signer{}, log: &logBuffer{}}
+	b := &box{t: t, dir: dir, memory: m, work: &work{}, signer: &signer{}, log: &logBuffer{}, sessions: &sessions{}, policy: peer.NewPolicy(peer.Members{AdminGroups: []identity.GID{adminGroup}})}
 	b.server = grpcapi.New(grpcapi.Config{
 		Log:       slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Policy:    peer.NewPolicy(peer.Members{AdminGroups: []identity.GID{adminGroup}}),
+		Policy:    b.policy,
 		Limits:    limits,
 		Directory: d,
 		Admin:     grpcapi.Admin{Joiner: b.work, Leaver: b.work, Syncer: b.work, Statuser: b.work, Configurer: b.work},
 		Login:     b.signer,
+		Sso:       b.sessions,
 		Identify:  whoByAddress,
 	})
 	var served sync.WaitGroup
