@@ -35,7 +35,7 @@ func Serve(ctx context.Context, box *lab.Box, fqdn string) (*Server, error) {
 
 // Start starts smbd and waits until it listens.
 func (s *Server) Start(ctx context.Context) error {
-	if _, err := s.Output(ctx, "mkdir", "-p", "/run/samba", "/var/log/samba/cores"); err != nil {
+	if _, err := s.Output(ctx, "install", "-d", "/run/samba"); err != nil {
 		return err
 	}
 	c := s.Command("smbd", "-F", "--no-process-group")
@@ -144,7 +144,7 @@ type Session struct {
 func (c *Client) Open(ctx context.Context, w Who, share, log string) (*Session, error) {
 	args, env := c.options(w)
 	read, write := io.Pipe()
-	cmd := c.Command("sh", "-c", `exec smbclient "$@" >`+log+` 2>&1`, "sh")
+	cmd := c.Command("sh", "-c", `exec stdbuf -oL smbclient "$@" >`+log+` 2>&1`, "sh")
 	cmd.Args = append(append(cmd.Args, "//"+c.Server.FQDN+"/"+share), args...)
 	cmd.Env, cmd.Dir, cmd.Stdin = env, "/tmp", read
 	p, err := cmd.Start(context.WithoutCancel(ctx))
@@ -162,8 +162,12 @@ func (c *Client) Open(ctx context.Context, w Who, share, log string) (*Session, 
 func (s *Session) Do(ctx context.Context, command string) (string, error) {
 	s.n++
 	mark := fmt.Sprintf("done-%d", s.n)
-	if _, err := fmt.Fprintf(s.input, "%s\n!echo %s\n", command, mark); err != nil {
-		return "", err
+	// It waits for more input although it holds a line already: one at a time.
+	for _, line := range []string{command, "!echo " + mark} {
+		if _, err := fmt.Fprintln(s.input, line); err != nil {
+			return "", err
+		}
+		time.Sleep(150 * time.Millisecond)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
