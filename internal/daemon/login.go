@@ -70,10 +70,12 @@ func (s signIns) Converse(req login.Request) grpcapi.Conversation { return s.Log
 
 // fillSignIns tells what sign-ins have shown that an administrator can mend.
 func (d *Daemon) fillSignIns(problem func(id, summary, remedy string, since time.Time)) {
-	if d.login == nil {
-		return
+	if d.login != nil {
+		tellSuspicions(d.login.Suspicions(), problem)
 	}
-	s := d.login.Suspicions()
+}
+
+func tellSuspicions(s login.Suspicions, problem func(id, summary, remedy string, since time.Time)) {
 	if s.NoKey > 0 {
 		problem("no-password-hash", fmt.Sprintf("the domain has no key of the password of %s who tried to sign in", people(s.NoKey)),
 			"have them change their passwords once in Entra ID; for people of an on-premises directory, let Entra Connect synchronise the hashes for Domain Services. `latchkey audit` names them", time.Time{})
