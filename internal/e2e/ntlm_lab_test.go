@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -160,6 +161,41 @@ func TestVerifyNTLM(t *testing.T) {
 	if _, _, err := s.verify(api, s.domain.NetBIOS, "user00001", lab.UserPassword(1)); err != nil {
 		t.Errorf("after a restart of the domain controller: %v", err)
 	}
+	// NTLM is switched off in the domain: said, until somebody gets in again.
+	_, err = s.domain.DC.Output(s.ctx, "sed", "-i", "s/ntlm auth = .*/ntlm auth = disabled/", "/etc/samba/smb.conf")
+	s.try(errors.Join(err, s.domain.DC.Restart(s.ctx)))
+	_, _, err = s.verify(api, s.domain.NetBIOS, "user00001", lab.UserPassword(1))
+	if grpcstatus.Code(err) == codes.OK {
+		t.Error("somebody was let in by NTLM, which is switched off")
+	}
+	s.waitFor("the mirror goes on", func() bool { s.cli(0, "sync"); return true })
+	if st := s.status(); len(st.Problems) != 1 || st.Problems[0].ID != "ntlm" || !strings.Contains(st.Problems[0].Summary, "NTLM is blocked") {
+		t.Errorf("status: %+v, want that NTLM is blocked", st.Problems)
+	}
+	_, err = s.domain.DC.Output(s.ctx, "sed", "-i", "s/ntlm auth = .*/ntlm auth = ntlmv2-only/", "/etc/samba/smb.conf")
+	s.try(errors.Join(err, s.domain.DC.Restart(s.ctx)))
+	if _, _, err := s.verify(api, s.domain.NetBIOS, "user00001", lab.UserPassword(1)); err != nil {
+		t.Errorf("switched on again: %v", err)
+	}
+
+	// The machine's password is changed by somebody else. The channel that is open
+	// goes on; the next one cannot be opened, and the reason is said.
+	s.try(s.domain.SetPassword(s.ctx, "NAS1$", "Somebody-elses-Passw0rd"))
+	if _, _, err := s.verify(api, s.domain.NetBIOS, "user00001", lab.UserPassword(1)); err != nil {
+		t.Errorf("over the channel that was open: %v", err)
+	}
+	s.try(s.domain.DC.Restart(s.ctx))
+	_, _, err = s.verify(api, s.domain.NetBIOS, "user00001", lab.UserPassword(1))
+	s.wantCode("with a password that is not the domain's", err, codes.Unavailable)
+	if st := s.status(); !slices.ContainsFunc(st.Problems, func(p struct {
+		ID      string `json:"id"`
+		Summary string `json:"summary"`
+	}) bool {
+		return p.ID == "ntlm" && strings.Contains(p.Summary, "does not accept the password of the account NAS1$")
+	}) {
+		t.Errorf("status: %+v, want that the machine's password is not the domain's", st.Problems)
+	}
+
 	s.try(s.domain.DC.Stop(s.ctx))
 	_, _, err = s.verify(api, s.domain.NetBIOS, "user00001", lab.UserPassword(1))
 	s.wantCode("no domain controller", err, codes.Unavailable)
