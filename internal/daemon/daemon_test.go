@@ -64,6 +64,8 @@ type box struct {
 	root *root
 	log  *syncBuffer
 	opt  Options
+	// pipes opens winbind's as well, as run/pipe and run/priv.
+	pipes bool
 }
 
 type syncBuffer struct {
@@ -137,6 +139,15 @@ func (b *box) start() (d *Daemon, admin, api *client.Conn, stop func()) {
 			b.t.Fatal(err)
 		}
 		b.opt.Listeners[s.Name] = []*peer.Listener{ln}
+	}
+	if b.pipes {
+		for name, file := range map[peer.Name]string{peer.Winbind: "/run/pipe", peer.WinbindPriv: "/run/priv"} {
+			ln, err := peer.Open(peer.Socket{Name: name, Path: b.dir + file, Mode: 0o777, GID: identity.GID(os.Getegid())})
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			b.opt.Listeners[name] = []*peer.Listener{ln}
+		}
 	}
 	b.root = &root{ready: make(chan struct{})}
 	b.opt.Monitor = b.root

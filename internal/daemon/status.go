@@ -70,6 +70,7 @@ func (d *Daemon) Status(ctx context.Context) (*latchkeyv1.Status, error) {
 	d.fillNames(st, problem)
 	d.fillSignIns(problem)
 	d.fillNTLM(problem)
+	d.fillSamba(problem)
 	st.Health = health(st)
 	return st, nil
 }

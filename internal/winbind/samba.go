@@ -54,3 +54,11 @@ func (s *samba) now(ctx context.Context) (Samba, error) {
 	}
 	return s.known, s.err
 }
+
+// Problem returns why nobody is served; nil where everybody is, or nobody has
+// asked yet. It does not wait.
+func (s *Server) Problem() error {
+	s.samba.mu.Lock()
+	defer s.samba.mu.Unlock()
+	return s.samba.err
+}

@@ -124,9 +124,10 @@ type Config struct {
 }
 
 // Connections that may be open on one pipe: one smbd has two for each client of
-// its own, all as root.
+// its own, all as root, who may have eight times as many as another user. The
+// unit's LimitNOFILE is above what both pipes can take.
 const (
-	maxConnections       = 16384
+	maxConnections       = 24576
 	maxConnectionsPerUID = 2048
 )
 
