@@ -34,23 +34,22 @@ type throttle struct {
 type refusals struct {
 	since time.Time
 	n     int
-	under int // under way: each may turn out wrong
 }
 
 var errThrottled = fault.WithRemedy(fault.New(fault.Exhausted, "too many sign-ins failed in a short time"), "wait a minute and try again")
 
-// take begins one attempt; settle ends it with what came of it.
+// take begins one attempt; settle ends it with what came of it. What is under way
+// does not count: a crowd that signs in at once is none the worse, and guesses
+// side by side are bounded by how many calls a caller may have under way.
 func (t *throttle) take(caller, target string) (settle func(error), err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.clock()
 	t.sweep(now)
 	all, one := t.count(caller, now), t.count(caller+"\x00"+target, now)
-	if all.n+all.under >= wrongPerCaller || one.n+one.under >= wrongPerTarget {
+	if all.n >= wrongPerCaller || one.n >= wrongPerTarget {
 		return nil, errThrottled
 	}
-	all.under++
-	one.under++
 	var once sync.Once
 	return func(err error) { once.Do(func() { t.settle(all, one, err) }) }, nil
 }
@@ -58,8 +57,6 @@ func (t *throttle) take(caller, target string) (settle func(error), err error) {
 func (t *throttle) settle(all, one *refusals, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	all.under--
-	one.under--
 	switch fault.KindOf(err) {
 	case fault.Unreachable, fault.Internal, fault.Malformed, fault.Unknown: // nothing was learnt; nil is Unknown
 		return
@@ -90,7 +87,7 @@ func (t *throttle) sweep(now time.Time) {
 	}
 	t.swept = now
 	for key, r := range t.counts {
-		if r.under == 0 && now.Sub(r.since).Abs() >= wrongWindow {
+		if now.Sub(r.since).Abs() >= wrongWindow {
 			delete(t.counts, key)
 		}
 	}

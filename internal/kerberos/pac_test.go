@@ -190,3 +190,37 @@ func TestCheckPAC(t *testing.T) {
 		t.Errorf("a bent one gave %+v", got)
 	}
 }
+
+// FuzzCheckPAC takes PACs as another program hands them on: what is not signed
+// with our key is refused, whatever it is, and what is signed reads the same
+// twice. The second half reads the logon information without its signature.
+func FuzzCheckPAC(f *testing.F) {
+	raw, key, _, _ := sambaPAC(f)
+	keytab := &Keytab{[]KeytabEntry{{Principal: Account("NAS$", "AADDS.CONTOSO.TEST"), KVNO: 1, Key: key}}}
+	f.Add(raw)
+	f.Add(raw[:len(raw)/2])
+	f.Add([]byte{1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 24, 0, 0, 0, 0, 0, 0, 0})
+	buffers, err := pacBuffers(raw)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, b := range buffers {
+		f.Add(b.data)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := CheckPAC(b, keytab)
+		if err == nil {
+			again, err := CheckPAC(b, keytab)
+			if err != nil || !reflect.DeepEqual(p, again) {
+				t.Errorf("read as %+v, then as %+v, %v", p, again, err)
+			}
+		} else if k := fault.KindOf(err); k != fault.Malformed && k != fault.BadCredential {
+			t.Errorf("%v (%v)", err, k)
+		}
+		var loose PAC
+		if err := loose.logonInfo(b); err == nil && (loose.User.IsZero() || len(loose.Groups) == 0) {
+			t.Errorf("logon information about nobody: %+v", loose)
+		}
+		_ = loose.upnInfo(b)
+	})
+}

@@ -40,7 +40,7 @@ var (
 	ErrOtherTenant = errors.New("the person is of another Entra tenant")
 	// ErrNotSynced (fault.NotFound): Entra ID knows the person, the domain does
 	// not, or not yet: synchronisation may take an hour.
-	ErrNotSynced = errors.New("Entra ID knows this person, and the domain does not")
+	ErrNotSynced = errors.New("the domain does not know this person of Entra ID")
 	// ErrTwoRows (fault.Denied): two live objects claim to be the person.
 	ErrTwoRows = errors.New("two objects of the domain claim to be this person")
 )

@@ -267,6 +267,23 @@ func (b *budget) keep(row identity.RowID) {
 	}
 }
 
+// sweep forgets who has spent nothing that counts still.
+func (b *budget) sweep(ctx context.Context) error {
+	gone := map[string][]byte{}
+	b.mu.Lock()
+	for row, sp := range b.users {
+		if sp.forget(b.now(), b.longest()); len(sp.Wrong) == 0 && sp.total == 0 {
+			delete(b.users, row)
+			gone[rowKey(row)] = nil
+		}
+	}
+	b.mu.Unlock()
+	if len(gone) == 0 {
+		return nil
+	}
+	return b.store.SetNotes(ctx, topicBudget, gone)
+}
+
 // forgive forgets what was spent on a user who has just signed in: the domain
 // counts from zero again as well, whoever had spent it.
 func (b *budget) forgive(row identity.RowID) (changed bool) {

@@ -159,3 +159,28 @@ func TestBudgetStaysShortOfTheDomainsOwnLockout(t *testing.T) {
 		}
 	}
 }
+
+// Others may have spent the budget, and this machine been restarted: a password
+// that fits what is kept of the last good one goes to the KDC all the same.
+func TestPasswordThatFitsTheVerifierAlwaysGoesToTheKDC(t *testing.T) {
+	w := newWorld(t)
+	w.settings.Store(&login.Settings{Offline: true})
+	w.allow("sshd", "*")
+	if _, err := w.try("alice", "wonder land"); err != nil {
+		t.Fatal(err)
+	}
+	w.restart()
+	w.spend("alice")
+	if n := w.bad(); n != 4 {
+		t.Fatalf("the domain counted %d, want 4", n)
+	}
+	_, err := w.try("alice", "not it")
+	wantKind(t, "a guess", err, fault.Locked)
+	w.clock.Store(int64(6 * time.Second)) // one comparison each five seconds
+	if r, err := w.try("alice", "wonder land"); err != nil || r.How != login.ByKerberos {
+		t.Errorf("the owner: %+v, %v", r, err)
+	}
+	if n := w.bad(); n != 4 {
+		t.Errorf("the domain counted %d, want 4", n)
+	}
+}

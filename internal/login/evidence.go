@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strconv"
 	"sync"
 	"time"
@@ -115,6 +116,35 @@ func (e *evidence) keep(row identity.RowID) {
 	if err := e.store.SetNotes(context.Background(), topicEvidence, map[string][]byte{rowKey(row): text}); err != nil {
 		e.log.Error("what a sign-in has shown cannot be kept over a restart", "error", err)
 	}
+}
+
+// sweep forgets what was seen of passwords that rows no longer have.
+func (e *evidence) sweep(ctx context.Context) error {
+	e.mu.Lock()
+	seenOf := maps.Clone(e.rows)
+	e.mu.Unlock()
+	gone := map[string][]byte{}
+	err := e.store.View(ctx, func(v *store.View) error {
+		for row, s := range seenOf {
+			if r, ok := v.Row(row); !ok || r.User == nil || !r.User.PasswordLastSet.Equal(s.PasswordSet) {
+				gone[rowKey(row)] = nil
+			}
+		}
+		return nil
+	})
+	if err != nil || len(gone) == 0 {
+		return err
+	}
+	e.mu.Lock()
+	for row, s := range seenOf {
+		if _, ok := gone[rowKey(row)]; ok && e.rows[row] == s {
+			delete(e.rows, row)
+		} else {
+			delete(gone, rowKey(row)) // seen anew meanwhile
+		}
+	}
+	e.mu.Unlock()
+	return e.store.SetNotes(ctx, topicEvidence, gone)
 }
 
 // learn takes in what came of a password at the KDC.

@@ -42,7 +42,7 @@ const (
 	VerdictSkipped Verdict = "skipped" // not looked at, because of an earlier step
 )
 
-// Step of an explanation: one thing that a sign-in depends on.
+// ExplainStep is one thing that a sign-in depends on.
 type ExplainStep struct {
 	Topic        Topic
 	Verdict      Verdict

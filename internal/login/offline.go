@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"strconv"
@@ -156,10 +157,15 @@ func (l *Login) remember(u *identity.User, password secret.Bytes) {
 	})
 }
 
-// Sweep deletes every verifier that does not count any longer: its account is
-// disabled or gone, its password has changed, it is too old, or offline sign-in
-// is switched off.
+// Sweep deletes what is of no use any longer: every verifier whose account is
+// disabled or gone, whose password has changed, which is too old, or all where
+// offline sign-in is switched off; what was seen of passwords that are no more;
+// wrong passwords that no longer count.
 func (l *Login) Sweep(ctx context.Context) error {
+	return errors.Join(l.sweepVerifiers(ctx), l.evidence.sweep(ctx), l.budget.sweep(ctx))
+}
+
+func (l *Login) sweepVerifiers(ctx context.Context) error {
 	s := l.c.Settings()
 	gone := map[string][]byte{}
 	all := map[string]*verifier{}

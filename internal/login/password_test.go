@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
+	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/login"
 	"github.com/latchkey-nas/latchkey/internal/secret"
 )
@@ -79,5 +80,24 @@ func TestExpiryIsToldFromFourteenDaysBefore(t *testing.T) {
 		if err != nil || strings.Join(s.Tell, " ") != tc.alice {
 			t.Errorf("in a conversation, %s before: %+v, %v", tc.left, s, err)
 		}
+	}
+}
+
+// A refusal belongs to a password as it was: once the directory has another
+// pwdLastSet, the same words are sent again.
+func TestRefusalIsForgottenWhenThePasswordChanges(t *testing.T) {
+	w := newWorld(t)
+	w.allow("sshd", "*")
+	_, err := w.try("alice", "looking glass")
+	wantKind(t, "before the change", err, fault.BadCredential)
+	w.kdc.Change(func() { w.alice.Password = "looking glass" })
+	_, err = w.try("alice", "looking glass")
+	wantKind(t, "while the directory says that it is the same", err, fault.BadCredential)
+	w.named(1105, func(u *identity.User) { u.PasswordLastSet = u.PasswordLastSet.Add(time.Hour) })
+	if _, err := w.try("alice", "looking glass"); err != nil {
+		t.Errorf("after the change: %v", err)
+	}
+	if n := w.bad(); n != 1 {
+		t.Errorf("the domain counted %d, want 1", n)
 	}
 }
