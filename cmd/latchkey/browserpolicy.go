@@ -219,6 +219,9 @@ func policyNotes(host string) string {
 	return `Safari needs no setting: a Mac that is joined to the domain, or has a ticket
 (kinit anna@` + strings.ToUpper(host[strings.Index(host, ".")+1:]) + `), offers it by itself.
 
+Chrome, Chromium and Edge on Linux load Kerberos only after they were asked for a
+ticket once: the second start is the first one that signs in.
+
 Private and guest windows of Chrome and Edge offer no ticket. The policy
 AmbientAuthenticationInPrivateModesEnabled changes that: 0 ordinary windows only,
 1 private windows as well, 2 guest windows as well, 3 all. Leave it at 0 unless

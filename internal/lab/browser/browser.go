@@ -44,6 +44,10 @@ type Browser struct {
 type Options struct {
 	Flags []string // more of them
 	Env   []string
+	// Profile is a directory for the profile of ordinary windows, in which
+	// Chromium offers tickets; their pages share cookies, and PageOptions do not
+	// count. Empty: each page is a private window.
+	Profile string
 }
 
 // Open starts a browser on a machine that has the layer of package node.
@@ -70,7 +74,7 @@ func Open(ctx context.Context, m *lab.Machine, o Options) (*Browser, error) {
 		b.close()
 		return nil, err
 	}
-	if err := b.ask(map[string]any{"op": "launch", "args": append(append([]string{}, flags...), o.Flags...)}, &b.Version); err != nil {
+	if err := b.ask(map[string]any{"op": "launch", "kept": o.Profile, "args": append(append([]string{}, flags...), o.Flags...)}, &b.Version); err != nil {
 		b.Close()
 		return nil, err
 	}

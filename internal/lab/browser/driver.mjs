@@ -12,15 +12,19 @@ const { chromium } = require('playwright-core');
 const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
 
 const pages = new Map();
-let browser;
+let browser, profile;
 
 const ops = {
-  async launch({ args }) {
+  async launch({ args, kept }) {
+    if (kept) {
+      profile = await chromium.launchPersistentContext(kept, { executablePath: '/usr/bin/chromium', headless: true, ignoreHTTPSErrors: true, args });
+      return profile.browser()?.version() ?? '';
+    }
     browser = await chromium.launch({ executablePath: '/usr/bin/chromium', headless: true, args });
     return browser.version();
   },
   async open({ page, options }) {
-    const context = await browser.newContext({ ignoreHTTPSErrors: true, ...options });
+    const context = profile ?? await browser.newContext({ ignoreHTTPSErrors: true, ...options });
     context.setDefaultTimeout(15000);
     const p = await context.newPage();
     const outside = [];
@@ -59,3 +63,4 @@ for await (const line of createInterface({ input: process.stdin })) {
   process.stdout.write(JSON.stringify(answer) + '\n');
 }
 await browser?.close();
+await profile?.close();
