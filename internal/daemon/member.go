@@ -104,6 +104,7 @@ func (d *Daemon) enter(ctx context.Context, machine *store.Machine, first func(c
 		mirror: mirror.New(mirror.Config{Store: d.store, Directory: mirror.LDAP(client), Interval: c.SyncInterval,
 			SweepInterval: c.SweepInterval, FullInterval: c.FullInterval, MaxDeletions: int(c.MaxDeletions), Log: d.log})}
 	go m.watchLockout(ctx, d.log)
+	go d.watchNTLM(ctx, m.netlogon)
 	go func() {
 		defer close(m.done)
 		if first != nil {

@@ -30,14 +30,53 @@ func (d *Daemon) ntlm() login.NTLMAuthority {
 	return nil
 }
 
-// fillNTLM tells why NTLM does not work where other ways of signing in do. That
-// no domain controller answers is told elsewhere.
-func (d *Daemon) fillNTLM(problem func(id, summary, remedy string, since time.Time)) {
-	if m := d.current(); m != nil {
-		s := m.netlogon.State()
-		if _, decided := netlogon.StatusOf(s.Problem); decided {
-			problem("ntlm", "nobody can sign in by NTLM: "+s.Problem.Error(), fault.Remedy(s.Problem), s.Since)
+// How often a channel is tried again while none can be opened.
+const (
+	checkNTLM     = 30 * time.Second
+	checkNTLMRare = 5 * time.Minute
+)
+
+// watchNTLM opens the first channel before somebody needs it, where smbd is
+// served, and finds out when a trouble is over that nobody else would notice.
+func (d *Daemon) watchNTLM(ctx context.Context, pool *netlogon.Pool) {
+	if d.settings.now().Samba.Pipes {
+		_, _ = pool.Check(ctx) // it keeps why not
+	}
+	wait := checkNTLM
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
 		}
+		p := pool.State().Problem
+		if code, _ := netlogon.StatusOf(p); p == nil || code == netlogon.StatusNTLMBlocked {
+			wait = checkNTLM // only somebody's sign-in can tell
+			continue
+		}
+		if _, err := pool.Check(ctx); err == nil {
+			d.log.Info("the secure channel to the domain works again")
+		}
+		wait = min(2*wait, checkNTLMRare)
+	}
+}
+
+// fillNTLM tells why NTLM does not work where other ways of signing in do. That
+// no domain controller answers at all is told elsewhere.
+func (d *Daemon) fillNTLM(problem func(id, summary, remedy string, since time.Time)) {
+	m := d.current()
+	if m == nil {
+		return
+	}
+	s := m.netlogon.State()
+	_, decided := netlogon.StatusOf(s.Problem)
+	switch {
+	case s.Problem == nil:
+	case decided:
+		problem("ntlm", "nobody can sign in by NTLM: "+s.Problem.Error(), fault.Remedy(s.Problem), s.Since)
+	case m.mirror.Status().UnreachableSince.IsZero() && time.Since(s.Since) > checkNTLM:
+		problem("ntlm", "nobody can sign in by NTLM: "+s.Problem.Error(),
+			"the domain controllers' ports 135 and 49152 to 65535 (RPC) have to be reachable from this machine; see the network's rules", s.Since)
 	}
 }
 

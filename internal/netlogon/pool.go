@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -49,6 +50,7 @@ type Pool struct {
 	idle       []*channel // the one used last at the end
 	generation uint64
 	last       Server
+	opened     time.Time // when a channel was opened last, under this generation
 	closed     bool
 	state      State
 }
@@ -95,9 +97,24 @@ func (p *Pool) SamLogon(ctx context.Context, l Logon) (*Validation, error) {
 	}
 }
 
-// Check proves that the machine's account is good, by a channel opened anew. It
-// returns the DNS name of the domain controller that took it.
+// checkAge is how old a proof of the machine's account may be: whoever asks
+// more often, as any local process may, does not have the domain controller
+// asked each time.
+const checkAge = 2 * time.Second
+
+// Check proves that the machine's account is good, by a channel opened anew, or
+// by one that was opened in the last two seconds. It returns the DNS name of the
+// domain controller that took it.
 func (p *Pool) Check(ctx context.Context) (dc string, err error) {
+	p.mu.Lock()
+	fresh := !p.closed && !p.opened.IsZero() && p.c.Now().Sub(p.opened).Abs() < checkAge && p.state.Problem == nil
+	dc = p.last.Name
+	p.mu.Unlock()
+	if fresh {
+		return dc, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
 	if err := p.slot(ctx); err != nil {
 		return "", err
 	}
@@ -123,6 +140,7 @@ func (p *Pool) DC() string {
 func (p *Pool) Rekey() {
 	p.mu.Lock()
 	p.generation++
+	p.opened = time.Time{}
 	old := p.idle
 	p.idle = nil
 	p.mu.Unlock()
@@ -194,9 +212,23 @@ func (p *Pool) give(ch *channel, err error) {
 		p.idle = append(p.idle, ch)
 		p.last = ch.server
 	}
+	drop := []*channel{}
+	if broken {
+		// What else is open to that one is not tried by the next who asks.
+		p.idle = slices.DeleteFunc(p.idle, func(other *channel) bool {
+			if other.server != ch.server {
+				return false
+			}
+			drop = append(drop, other)
+			return true
+		})
+	}
 	p.mu.Unlock()
 	if !keep {
-		ch.conn.close()
+		drop = append(drop, ch)
+	}
+	for _, one := range drop {
+		one.conn.close()
 	}
 	if broken && !errors.Is(err, context.Canceled) {
 		p.c.Servers.Bad(ch.server.Addr)
@@ -253,8 +285,11 @@ func (p *Pool) open(ctx context.Context, anew bool) (*channel, error) {
 			p.c.Servers.Good(server.Addr)
 			p.mu.Lock()
 			p.last = server
+			if generation == p.generation {
+				p.opened = p.c.Now()
+			}
 			p.mu.Unlock()
-			p.opened()
+			p.works()
 			return ch, nil
 		}
 		if _, decided := StatusOf(err); !decided {

@@ -219,14 +219,64 @@ func TestRekey(t *testing.T) {
 	if o := f.opened.Load(); o != 2 {
 		t.Errorf("%d channels, want a second one under the new password", o)
 	}
-	if dc, err := p.Check(t.Context()); err != nil || dc != "dc1.contoso.test" || f.opened.Load() != 3 {
-		t.Errorf("Check = %q, %v, %d channels", dc, err, f.opened.Load())
+	// A proof is good for two seconds; the clock is the test's.
+	for _, want := range []int32{2, 3, 3} {
+		if dc, err := p.Check(t.Context()); err != nil || dc != "dc1.contoso.test" || f.opened.Load() != want {
+			t.Errorf("Check = %q, %v, %d channels, want %d", dc, err, f.opened.Load(), want)
+		}
+		if want == 2 {
+			p.c.Now = func() time.Time { return time.Now().Add(time.Minute) }
+		}
+	}
+	f.mu.Lock()
+	f.password = "a third"
+	f.mu.Unlock()
+	p.Rekey()
+	if _, err := p.Check(t.Context()); err != nil || f.opened.Load() != 4 {
+		t.Errorf("Check after another change: %v, %d channels, want 4", err, f.opened.Load())
 	}
 	p.Close()
 	p.Close()
 	if _, err := p.SamLogon(t.Context(), question()); !fault.Is(err, fault.Unreachable) {
 		t.Errorf("after Close: %v", err)
 	}
+}
+
+// One channel to a domain controller that went silent takes the others with it.
+func TestIdleChannelsOfALostDC(t *testing.T) {
+	f := newFakeDC(t)
+	f.hold = make(chan struct{})
+	p := f.pool()
+	var all sync.WaitGroup
+	for range 3 {
+		all.Go(func() { mustAsk(t, p) })
+	}
+	for f.asked.Load() < 3 {
+		time.Sleep(time.Millisecond)
+	}
+	for range 3 {
+		f.hold <- struct{}{}
+	}
+	all.Wait()
+	if len(p.idle) != 3 {
+		t.Fatalf("%d idle channels, want 3", len(p.idle))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	all.Go(func() {
+		if _, err := p.SamLogon(ctx, question()); !fault.Is(err, fault.Unreachable) {
+			t.Errorf("nobody answers: %v", err)
+		}
+	})
+	for f.asked.Load() < 4 {
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	all.Wait()
+	if len(p.idle) != 0 {
+		t.Errorf("%d idle channels to one that is silent", len(p.idle))
+	}
+	close(f.hold)
+	mustAsk(t, p)
 }
 
 func TestDeadlines(t *testing.T) {

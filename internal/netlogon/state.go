@@ -55,8 +55,8 @@ func (p *Pool) note(err error) {
 	}
 }
 
-// opened notes that a channel works.
-func (p *Pool) opened() {
+// works notes that a channel could be opened.
+func (p *Pool) works() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if code, _ := StatusOf(p.state.Problem); code != StatusNTLMBlocked {
