@@ -416,7 +416,7 @@ func TestLabOutages(t *testing.T) {
 		if err := out.begin(); err != nil {
 			t.Fatal(err)
 		}
-		short, cancel := context.WithTimeout(ctx, 3*time.Second)
+		short, cancel := context.WithTimeout(ctx, 2*time.Second)
 		begun := time.Now()
 		_, _, err := p.ask(short, p.NetBIOS, "user00005", "wrong")
 		p.want(what, err, 0, fault.Unreachable)
