@@ -34,6 +34,8 @@ var chapters = []chapter{
 	{"nss", "names, beside SSSD and winbindd", benchNSS},
 	{"pipe", "requests on winbind's pipe, beside a bare round trip and winbindd", benchPipe},
 	{"netlogon", "a sign-in by NTLM on winbind's pipe, beside winbindd", benchNetlogon},
+	{"smb", "signing in to a share and listing it, beside winbindd", benchSMB},
+	{"web", "a sign-in by a browser, and forward-auth beside bare net/http and nginx", benchWeb},
 	{"enumerate", "listing everybody right after the start, beside SSSD and winbindd", benchEnumerate},
 }
 
@@ -47,6 +49,13 @@ func main() {
 	}
 	if len(os.Args) > 2 && os.Args[1] == bareServer {
 		if err := serveBare(os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	if len(os.Args) > 2 && os.Args[1] == plainServer {
+		if err := servePlain(os.Args[2]); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			os.Exit(1)
 		}

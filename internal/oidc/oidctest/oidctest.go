@@ -17,6 +17,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -84,6 +85,7 @@ type Issuer struct {
 	discovery    func(map[string]any)
 	handle       func(path string, w http.ResponseWriter, r *http.Request) bool
 	reads        map[string]int
+	busy         time.Duration
 }
 
 type flight struct {
@@ -101,6 +103,20 @@ func New(t testing.TB, now func() time.Time) *Issuer {
 	i.server = httptest.NewServer(i)
 	t.Cleanup(i.server.Close)
 	return i
+}
+
+// Serve starts a provider on a listener, for a measurement. Close ends it.
+func Serve(ln net.Listener) *Issuer {
+	i := &Issuer{now: time.Now, codes: map[string]flight{}, reads: map[string]int{}}
+	i.server = &httptest.Server{Listener: ln, Config: &http.Server{Handler: i, ReadHeaderTimeout: 5 * time.Second}}
+	i.server.Start()
+	return i
+}
+
+// Busy returns how long the provider was busy with requests, all in all.
+func (i *Issuer) Busy() (d time.Duration) {
+	i.set(func() { d = i.busy })
+	return d
 }
 
 // Authority is what an app is told.
@@ -205,6 +221,8 @@ func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	base := "/" + Tenant.String()
 	path := map[string]string{base + "/v2.0/.well-known/openid-configuration": "discovery", base + "/discovery/v2.0/keys": "keys",
 		base + "/oauth2/v2.0/token": "token"}[r.URL.Path]
+	began := time.Now()
+	defer i.set(func() { i.busy += time.Since(began) })
 	i.mu.Lock()
 	i.reads[path]++
 	handle := i.handle
