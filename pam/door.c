@@ -159,9 +159,10 @@ static enum lk_result receive_answer(struct lk_door *d, uint32_t stream, uint64_
         if (r != LK_OK)
                 return r;
         size = get32(header);
-        if (get32(header + 4) != stream || header[8] != RESPONSE || size == 0 || size > LK_MAX_ANSWER)
+        if (get32(header + 4) != stream || header[8] != RESPONSE || size > LK_MAX_ANSWER)
                 return LK_BROKEN;
-        d->answer = malloc(size);
+        /* "Still at it" is an answer of no bytes at all. */
+        d->answer = malloc(size > 0 ? size : 1);
         if (!d->answer)
                 return LK_NO_MEMORY;
         d->answer_size = size;

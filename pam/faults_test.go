@@ -94,7 +94,7 @@ func TestDaemonsThatMisbehave(t *testing.T) {
 		"speaks HTTP":           {[]byte("HTTP/1.1 400 Bad Request\r\n\r\n"), false, libpam.ErrSystem},
 		"another stream":        {frame(3, 2, good[10:]), false, libpam.ErrSystem},
 		"another type":          {frame(1, 3, good[10:]), false, libpam.ErrSystem},
-		"nothing in it":         {frame(1, 2, nil), false, libpam.ErrSystem},
+		"nothing in it":         {frame(1, 2, nil), false, libpam.ErrAuthinfoUnavail},
 		"four gigabytes":        {[]byte{0xff, 0xff, 0xff, 0xff, 0, 0, 0, 1, 2, 0}, true, libpam.ErrSystem},
 		"no protobuf":           {frame(1, 2, bytes.Repeat([]byte{0xff}, 50)), false, libpam.ErrSystem},
 		"unimplemented":         {code(12), false, libpam.ErrSystem},

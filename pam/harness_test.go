@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	libpam "github.com/msteinert/pam/v2"
 
@@ -197,7 +198,7 @@ func (b *box) listen(t testing.TB) net.Listener {
 func (b *box) serve(t testing.TB, people shim.Login) {
 	t.Helper()
 	s := shim.New(shim.Config{Log: slog.New(slog.DiscardHandler), Login: people,
-		Identify: func(*net.UnixConn) (peer.Caller, error) { return peer.Caller{}, nil }})
+		Identify: func(*net.UnixConn) (peer.Caller, error) { return peer.Caller{}, nil }, StillAt: 5 * time.Millisecond})
 	ln := b.listen(t)
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(ln) }()
@@ -228,7 +229,8 @@ type people struct {
 	closed   int
 	tickets  []byte
 	warnings []string
-	auth     error // instead of asking
+	wait     time.Duration // before every decision
+	auth     error         // instead of asking
 	account  error
 	change   func(current, next string) ([]string, error)
 	place    func() (string, bool, error)
@@ -258,8 +260,10 @@ func (a *attempt) Next(_ context.Context, answer secret.Bytes) (shim.Step, error
 		a.asked = true
 		return shim.Step{Tell: []string{"hello"}, Ask: &shim.Prompt{Text: "Password: "}}, nil
 	case string(answer.Reveal()) != password:
+		time.Sleep(a.p.wait)
 		return shim.Step{}, errWrong
 	}
+	time.Sleep(a.p.wait)
 	r := alice
 	r.CCache, r.Warnings = secret.Own(slices.Clone(a.p.tickets)), a.p.warnings
 	return shim.Step{Done: &r}, nil
@@ -273,6 +277,7 @@ func (a *attempt) Close() {
 
 func (p *people) Account(_ context.Context, req shim.Request) (*shim.Result, []string, error) {
 	p.note(req)
+	time.Sleep(p.wait)
 	if p.account != nil {
 		return nil, []string{"no entry"}, p.account
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	libpam "github.com/msteinert/pam/v2"
 
@@ -274,6 +275,25 @@ func TestSilent(t *testing.T) {
 	}
 	if want := []string{"Password: "}; !slices.Equal(u.seen, want) {
 		t.Errorf("the user saw %q, want %q", u.seen, want)
+	}
+}
+
+// A daemon that says "still at it" is waited for, longer than one that is silent
+// would be.
+func TestStillAtItIsWaitedFor(t *testing.T) {
+	b := newBox(t)
+	b.set("PATIENCE", "200")
+	b.serve(t, &people{wait: 600 * time.Millisecond})
+	b.service(t, testModule(t, plain))
+	tx := b.start(t, "alice", &user{answers: []string{password}})
+	if err := tx.Authenticate(0); err != nil {
+		t.Errorf("authenticate: %v", err)
+	}
+	if err := tx.AcctMgmt(0); err != nil {
+		t.Errorf("account: %v", err)
+	}
+	if got := statusOf(b.start(t, "alice", &user{answers: []string{"wrong"}}).Authenticate(0)); got != libpam.ErrAuth {
+		t.Errorf("a wrong password: %v", got)
 	}
 }
 

@@ -127,8 +127,13 @@ while time.monotonic() < end:
         m = re.search(talk[at].encode(), seen)
         if m:
             seen = seen[m.end():]
+            text = talk[at + 1]
+            if text.startswith("/"):
+                while not os.path.exists(text) and time.monotonic() < end:
+                    time.sleep(0.05)
+                text = open(text).read()
             time.sleep(0.05)
-            os.write(fd, talk[at + 1].encode() + b"\r")
+            os.write(fd, text.encode() + b"\r")
             at += 2
 else:
     sys.exit(98)
@@ -147,8 +152,9 @@ func (s *story) part(name string, tell func(t *testing.T)) {
 }
 
 // dialogue runs a command line at a terminal as a user. talk is what is waited
-// for (a regular expression) and what is typed then, in turn. The exit status is
-// the program's; 97 when nothing of the kind was asked.
+// for (a regular expression) and what is typed then, in turn, or
+// the name of a file that has it, once there is one. The exit status is the
+// program's; 97 and 98 when nothing of the kind was asked.
 func (s *story) dialogue(as, command string, talk ...string) *lab.Result {
 	s.t.Helper()
 	words, err := json.Marshal(append([]string{command}, talk...))

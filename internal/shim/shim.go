@@ -92,7 +92,7 @@ type Config struct {
 	// Identify says who connected: peer.CallerOf.
 	Identify func(*net.UnixConn) (peer.Caller, error)
 	// StillAt is how long the module waits for a word; it gives up after five
-	// seconds. 0: 3 s.
+	// seconds. 0: 1 s, for a machine may be busy.
 	StillAt time.Duration
 	// Longest ends a conversation in which the user never answers. 0: 10 min.
 	Longest time.Duration
@@ -110,7 +110,7 @@ type Server struct {
 // New returns a server.
 func New(cfg Config) *Server {
 	if cfg.StillAt == 0 {
-		cfg.StillAt = 3 * time.Second
+		cfg.StillAt = time.Second
 	}
 	if cfg.Longest == 0 {
 		cfg.Longest = 10 * time.Minute
