@@ -29,6 +29,7 @@ func (s *show) run() {
 	s.lookups()
 	s.watch()
 	s.names()
+	s.shares()
 	s.dead()
 }
 
