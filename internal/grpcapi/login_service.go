@@ -4,11 +4,15 @@ package grpcapi
 
 import (
 	"context"
+	"errors"
+	"strings"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/latchkey-nas/latchkey/internal/access"
 	"github.com/latchkey-nas/latchkey/internal/fault"
+	"github.com/latchkey-nas/latchkey/internal/grpcapi/rpcfault"
 	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/login"
 	"github.com/latchkey-nas/latchkey/internal/peer"
@@ -43,6 +47,9 @@ type loginService struct {
 // told is what this door's callers may know of an error. Those of admin.sock
 // are told the truth.
 func (s *loginService) told(err error) error {
+	if errors.Is(err, login.ErrNoDomain) { // nobody can be asked, whatever the name
+		return fault.WithRemedy(fault.Wrap(fault.Unreachable, "sign in", login.ErrNoDomain), fault.Remedy(err))
+	}
 	if s.door == peer.Admin {
 		return err
 	}
@@ -132,9 +139,25 @@ func (s *loginService) ChangePassword(ctx context.Context, req *latchkeyv1.Chang
 	texts, err := s.login.ChangePassword(ctx, r, old, replacement)
 	settle(err)
 	if err != nil {
-		return nil, s.told(err)
+		return nil, s.withTexts(s.told(err), texts)
 	}
 	return &latchkeyv1.ChangePasswordResponse{Texts: texts}, nil
+}
+
+// withTexts adds to a refusal what the person is to read about it, as
+// google.rpc.LocalizedMessage.
+func (s *loginService) withTexts(err error, texts []string) error {
+	if len(texts) == 0 {
+		return err
+	}
+	st := rpcfault.ForStranger(err, "")
+	if s.door == peer.Admin {
+		st = rpcfault.ForAdministrator(err, "")
+	}
+	if more, failed := st.WithDetails(&errdetails.LocalizedMessage{Locale: "en", Message: strings.Join(texts, "\n")}); failed == nil {
+		st = more
+	}
+	return st.Err()
 }
 
 var hows = map[login.How]latchkeyv1.Session_How{

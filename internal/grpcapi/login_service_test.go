@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -169,6 +170,35 @@ func TestAccessRules(t *testing.T) {
 	} {
 		if _, err := c.SetAccessRules(bg(t), req); status.Code(err) != codes.InvalidArgument {
 			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// What a person is to read of a refusal comes with it, for both kinds of caller.
+func TestRefusedChangeOfAPasswordSaysWhatToRead(t *testing.T) {
+	b := open(t, peer.Limits{})
+	b.signer.err = fault.New(fault.Denied, "the truth of it")
+	for _, door := range []peer.Name{peer.API, peer.Admin} {
+		_, err := latchkeyv1.NewLoginServiceClient(b.dial(door, root)).ChangePassword(bg(t), &latchkeyv1.ChangePasswordRequest{Name: "bob", OldPassword: []byte("a"), NewPassword: []byte("b")})
+		text := ""
+		for _, d := range status.Convert(err).Details() {
+			if m, ok := d.(*errdetails.LocalizedMessage); ok {
+				text = m.GetMessage()
+			}
+		}
+		if text != "changed" || reasonOf(status.Convert(err)) == "" || strings.Contains(err.Error(), "truth") != (door == peer.Admin) {
+			t.Errorf("%s: %v with %q", door, err, text)
+		}
+	}
+}
+
+func TestMachineInNoDomainIsNobodysWrongPassword(t *testing.T) {
+	b := open(t, peer.Limits{})
+	b.signer.err = fault.Wrap(fault.NotFound, "find the domain", login.ErrNoDomain)
+	for _, door := range []peer.Name{peer.API, peer.Admin} {
+		_, err := latchkeyv1.NewLoginServiceClient(b.dial(door, root)).Authenticate(bg(t), &latchkeyv1.AuthenticateRequest{Name: "bob", Password: []byte("a"), Service: "sshd"})
+		if status.Code(err) != codes.Unavailable {
+			t.Errorf("%s: %v", door, err)
 		}
 	}
 }

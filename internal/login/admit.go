@@ -36,6 +36,8 @@ var (
 	// ErrOtherDomain (fault.NotFound): the account is said to be of a domain that
 	// is not ours. Another authority may know it; we never will.
 	ErrOtherDomain = errors.New("the account is of another domain")
+	// ErrNoDomain (fault.NotFound): this machine is in no domain.
+	ErrNoDomain = errors.New("this machine is in no domain")
 	// ErrOtherTenant (fault.Denied): the token is of a tenant that is not ours.
 	ErrOtherTenant = errors.New("the person is of another Entra tenant")
 	// ErrNotSynced (fault.NotFound): Entra ID knows the person, the domain does

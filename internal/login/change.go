@@ -56,6 +56,7 @@ func (l *Login) changePassword(ctx context.Context, a *attempt, old, new secret.
 		return nil, err
 	}
 	if synced(p.user) {
+		a.proved = true // no secret: PasswordPlace says so to anybody
 		text := elsewhere(l.c.Settings().PasswordURL)
 		return []string{text}, fault.WithRemedy(fault.New(fault.Denied, "the password is kept in Entra ID"), text)
 	}
@@ -82,7 +83,7 @@ func (l *Login) changePassword(ctx context.Context, a *attempt, old, new secret.
 	}
 	if err != nil {
 		var words *kerberos.PasswordError
-		if errors.As(err, &words) && words.Text != "" {
+		if a.proved = a.proved || errors.As(err, &words) && fault.Is(err, fault.Denied); a.proved && words.Text != "" {
 			return strings.Split(words.Text, "\n"), err
 		}
 		return nil, err

@@ -77,8 +77,11 @@ func (l *Login) membership(ctx context.Context) (*Domain, error) {
 		return d, nil
 	}
 	machine, err := l.c.Store.Machine(ctx)
+	if fault.Is(err, fault.NotFound) {
+		return nil, fault.WithRemedy(fault.Wrap(fault.NotFound, "find the domain", ErrNoDomain), fault.Remedy(err))
+	}
 	if err != nil {
-		return nil, err // in no domain, most likely
+		return nil, err
 	}
 	machine.Password.Wipe()
 	machine.PreviousPassword.Wipe()

@@ -55,7 +55,9 @@ type LoginServiceClient interface {
 	// use the service.
 	CheckAccess(ctx context.Context, in *CheckAccessRequest, opts ...grpc.CallOption) (*CheckAccessResponse, error)
 	// ChangePassword changes a password in the domain, where the domain may. For
-	// people of Entra ID it is PERMISSION_DENIED.
+	// people of Entra ID it is PERMISSION_DENIED. What the person is to read of a
+	// refusal (where to change it, what the domain asks of a password) comes as
+	// google.rpc.LocalizedMessage among the status's details.
 	ChangePassword(ctx context.Context, in *ChangePasswordRequest, opts ...grpc.CallOption) (*ChangePasswordResponse, error)
 	// Converse is one sign-in by questions and answers, for a program that has a
 	// person at hand: it asks for the password and, where that must be changed and
@@ -184,7 +186,9 @@ type LoginServiceServer interface {
 	// use the service.
 	CheckAccess(context.Context, *CheckAccessRequest) (*CheckAccessResponse, error)
 	// ChangePassword changes a password in the domain, where the domain may. For
-	// people of Entra ID it is PERMISSION_DENIED.
+	// people of Entra ID it is PERMISSION_DENIED. What the person is to read of a
+	// refusal (where to change it, what the domain asks of a password) comes as
+	// google.rpc.LocalizedMessage among the status's details.
 	ChangePassword(context.Context, *ChangePasswordRequest) (*ChangePasswordResponse, error)
 	// Converse is one sign-in by questions and answers, for a program that has a
 	// person at hand: it asks for the password and, where that must be changed and
