@@ -78,7 +78,10 @@ func (c *client) byName(domain, name string) (account, error) {
 				return wellKnown(w), nil
 			}
 		}
-		return account{}, fault.Errorf(fault.NotFound, "no such domain: %.200q", domain)
+		if !strings.ContainsRune(domain, '.') {
+			return account{}, fault.Errorf(fault.NotFound, "no such domain: %.200q", domain)
+		}
+		key = name + "@" + domain // smbd takes a UPN apart like that
 	}
 	e, err := c.s.rows.find(c.s.life, resolve.Question{Key: identity.Key{Kind: identity.ByName, Name: key}})
 	if fault.Is(err, fault.NotFound) && domain == "" {

@@ -129,6 +129,7 @@ func TestToolsOfSamba(t *testing.T) {
 	t.Run("nss_winbind", m.nss)
 	t.Run("privileged pipe", m.onlyThePrivileged)
 	t.Run("MS-CHAPv2", m.mschap)
+	t.Run("rpcclient", m.rpcclient)
 	t.Run("killed all the time", m.killed)
 	t.Run("no domain controller", m.alone)
 }
@@ -320,6 +321,34 @@ func (m *machine) mschap(t *testing.T) {
 	wrong := strings.Replace(command, fmt.Sprintf("%x", response), strings.Repeat("5a", 24), 1)
 	if out, ok := m.try(wrong + " --allow-mschapv2"); ok {
 		t.Errorf("a wrong MS-CHAPv2 response is taken: %s", out)
+	}
+}
+
+// rpcclient asks smbd, which asks us: as root, and as the person who asks.
+func (m *machine) rpcclient(t *testing.T) {
+	m.t = t
+	if _, err := m.ServeSMB(m.ctx, m.domain, "[share]\npath = /srv\n"); err != nil {
+		t.Fatal(err)
+	}
+	m.sh(`sed -i -E 's/^(passwd|group):.*/\1: files latchkey/' /etc/nsswitch.conf`)
+	for _, tt := range []struct {
+		ask  string
+		ok   bool
+		want string
+	}{
+		{`lookupnames user00001`, true, `user00001 $U \(User: 1\)`},
+		{`lookupnames $D\\\\user00001`, true, `.+user00001 $U \(User: 1\)`},
+		{`lookupnames user00001@contoso.test`, true, `.+ $U \(User: 1\)`},
+		{`lookupnames 'domain users'`, true, `.+-513 \(Domain Group: 2\)`},
+		{`lookupnames nobody.here`, false, `.*NT_STATUS_NONE_MAPPED`},
+		{`lookupsids $U $S-513 S-1-5-32-544 S-1-1-0 $S-99999999`, true, `$U .+\\user00001 \(1\)\n.+\\domain users \(2\)\nS-1-5-32-544 BUILTIN\\Administrators \(4\)\nS-1-1-0 \\Everyone \(5\)\n.+ \(8\)`},
+		{`getusername`, true, `Account Name: user00001, Authority Name: ` + m.domain.NetBIOS},
+	} {
+		out, ok := m.try(`rpcclient -U "$D\\user00001%` + lab.UserPassword(1) + `" 127.0.0.1 -c "` + tt.ask + `"`)
+		pattern := strings.ReplaceAll(tt.want, "$U", fmt.Sprintf("%s-%d", m.sid, m.rid))
+		if ok != tt.ok || !regexp.MustCompile(`(?s)^(`+pattern+`)$`).MatchString(out) {
+			t.Errorf("rpcclient %s: success %t, want %t with %s; printed\n%s", tt.ask, ok, tt.ok, pattern, out)
+		}
 	}
 }
 

@@ -253,6 +253,7 @@ func TestNames(t *testing.T) {
 		{"", "alice", sid(1104).String(), wire.TypeUser},
 		{"", `EXAMPLE\alice`, sid(1104).String(), wire.TypeUser},
 		{"", "alice@contoso.test", sid(1104).String(), wire.TypeUser},
+		{"contoso.test", "alice", sid(1104).String(), wire.TypeUser},
 		{"EXAMPLE", "root", sid(1105).String(), wire.TypeUser},
 		{"EXAMPLE", "Domain Users", sid(513).String(), wire.TypeGroup},
 		{"EXAMPLE", "staff one", sid(1200).String(), wire.TypeAlias},
@@ -266,7 +267,7 @@ func TestNames(t *testing.T) {
 			t.Errorf("LOOKUPNAME %q %q: %t %s %d, want %s %d", tt.domain, tt.name, a.Succeeded(), got, kind, tt.sid, tt.kind)
 		}
 	}
-	for _, tt := range [][2]string{{"EXAMPLE", "nobody"}, {"OTHER", "alice"}, {"NAS1", "alice"}, {"", "root"}, {"BUILTIN", "alice"}, {"", ""}} {
+	for _, tt := range [][2]string{{"EXAMPLE", "nobody"}, {"OTHER", "alice"}, {"other.test", "alice"}, {"NAS1", "alice"}, {"", "root"}, {"BUILTIN", "alice"}, {"", ""}} {
 		a := c.ask(wire.LookupName, func(q *wire.Request) { q.SetLookupName(tt[0], tt[1]) })
 		if _, kind := a.SID(); a.Succeeded() || kind != wire.TypeUnknown {
 			t.Errorf("LOOKUPNAME %q: %t, type %d, want unknown", tt, a.Succeeded(), kind)
