@@ -62,7 +62,8 @@ func (g *guard) longest(method string) time.Duration {
 		return conversationTime
 	case latchkeyv1.AdminService_Join_FullMethodName, latchkeyv1.AdminService_Leave_FullMethodName,
 		latchkeyv1.AdminService_Sync_FullMethodName, latchkeyv1.MachineService_RotateMachineKey_FullMethodName,
-		latchkeyv1.MachineService_ExportIds_FullMethodName, latchkeyv1.MachineService_ImportIds_FullMethodName:
+		latchkeyv1.MachineService_ExportIds_FullMethodName, latchkeyv1.MachineService_ImportIds_FullMethodName,
+		latchkeyv1.SsoAdminService_SetSso_FullMethodName, latchkeyv1.SsoAdminService_TestSso_FullMethodName:
 		return g.limits.TaskTimeout
 	}
 	return g.limits.CallTimeout

@@ -388,3 +388,25 @@ type rootCaller struct{ *session.Sessions }
 func (r rootCaller) AppAt(host, path string, _ session.Caller) (string, string, bool) {
 	return r.Sessions.AppAt(host, path, session.Caller{})
 }
+
+// BenchmarkForwardAuth is one check on a kept connection, client included.
+func BenchmarkForwardAuth(b *testing.B) {
+	g := newGateway(b)
+	request := []byte("GET /auth/check HTTP/1.1\r\nHost: latchkey\r\nX-Forwarded-Host: nas.contoso.test:8443\r\nX-Forwarded-Uri: /file\r\nCookie: " + session.Cookie + "=" + g.signIn("staff") + "\r\n\r\n")
+	conn, err := g.client.Transport.(*http.Transport).DialContext(b.Context(), "", "")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close()
+	buf := make([]byte, 4096)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := conn.Write(request); err != nil {
+			b.Fatal(err)
+		}
+		n, err := conn.Read(buf)
+		if err != nil || !strings.HasPrefix(string(buf[:n]), "HTTP/1.1 200") {
+			b.Fatalf("%q, %v", buf[:n], err)
+		}
+	}
+}
