@@ -231,7 +231,7 @@ func (m *Monitor) listen(l *life, h heard, requests chan<- heard, kill func(stri
 			m.log.Info("the worker is ready", "pid", l.cmd.Process.Pid, "restarts", m.restarts)
 		}
 	case *control.Publish, *control.Withdraw, *control.InstallKeys, *control.RemoveKeys, *control.Reconfigured,
-		*control.CheckPassword:
+		*control.CheckPassword, *control.Admit:
 		select {
 		case requests <- h:
 		default: // a sound worker waits for its answers

@@ -50,6 +50,8 @@ func (m *Monitor) do(ctx context.Context, h heard) error {
 		return m.reconfigure()
 	case *control.CheckPassword:
 		return m.checkPassword(h.file)
+	case *control.Admit:
+		return m.admit(r)
 	}
 	return fault.Errorf(fault.Internal, "nobody does %s", h.m.Verb())
 }

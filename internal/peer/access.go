@@ -21,7 +21,7 @@ const (
 	// Authenticators bring other people's credentials: root, the login group
 	// and the ids of [api] authenticators.
 	Authenticators
-	// Administrators are root and the admin group.
+	// Administrators are root, the admin group, and whom [api] admins names.
 	Administrators
 )
 
@@ -126,6 +126,8 @@ func Whose(door Name, method string) Who {
 type Members struct {
 	// AdminGroups are the gids of latchkey-admin (none where it is missing).
 	AdminGroups []identity.GID
+	// AdminUIDs are people of the domain whom the configuration names, ascending.
+	AdminUIDs []identity.UID
 	// LoginGroups are the gids of latchkey-login.
 	LoginGroups []identity.GID
 	// AuthenticatorUIDs and AuthenticatorGIDs come from [api] authenticators.
@@ -170,7 +172,8 @@ func (p *Policy) is(c Caller, who Who) bool {
 	}
 	switch who {
 	case Administrators:
-		return inAny(c, m.AdminGroups)
+		_, named := slices.BinarySearch(m.AdminUIDs, c.UID)
+		return named || inAny(c, m.AdminGroups)
 	case Authenticators:
 		return slices.Contains(m.AuthenticatorUIDs, c.UID) || inAny(c, m.LoginGroups) || inAny(c, m.AuthenticatorGIDs)
 	}

@@ -32,6 +32,8 @@ const (
 	MaxMessage = MaxKeytab + 8<<10
 	MaxKeytab  = 64 << 10
 	maxText    = 1 << 10
+
+	MaxAdmitted = 512 // users and groups in an Admit, together
 )
 
 const version = 1
@@ -53,12 +55,13 @@ const (
 	verbReconfigured
 	verbWithdraw
 	verbCheckPassword
+	verbAdmit
 )
 
 // String names the verb for logs.
 func (v Verb) String() string {
 	names := [...]string{"", "welcome", "reload", "stop", "answer", "heartbeat", "ready",
-		"publish-snapshot", "install-host-keys", "remove-host-keys", "reconfigured", "withdraw-snapshot", "check-password"}
+		"publish-snapshot", "install-host-keys", "remove-host-keys", "reconfigured", "withdraw-snapshot", "check-password", "admit-administrators"}
 	if v == 0 || int(v) >= len(names) {
 		return fmt.Sprintf("verb %d", uint8(v))
 	}
@@ -119,6 +122,9 @@ type (
 	// of the machine and speaks on the attached socket (package pamcheck), which
 	// the monitor does not read. It is answered when the process has started.
 	CheckPassword struct{}
+	// Admit says which users and groups of the domain may connect to admin.sock,
+	// besides root and the group latchkey-admin: all of them. It is answered.
+	Admit struct{ UIDs, GIDs []uint32 }
 )
 
 // Host names the machine whose keys are meant.
@@ -141,6 +147,7 @@ func (*RemoveKeys) Verb() Verb    { return verbRemoveKeys }
 func (*Reconfigured) Verb() Verb  { return verbReconfigured }
 func (*Withdraw) Verb() Verb      { return verbWithdraw }
 func (*CheckPassword) Verb() Verb { return verbCheckPassword }
+func (*Admit) Verb() Verb         { return verbAdmit }
 
 // blank returns an empty message of the kind, nil for one that is not listed.
 func blank(v Verb) Message {
@@ -169,6 +176,8 @@ func blank(v Verb) Message {
 		return &Withdraw{}
 	case verbCheckPassword:
 		return &CheckPassword{}
+	case verbAdmit:
+		return &Admit{}
 	}
 	return nil
 }
@@ -262,6 +271,32 @@ func (m *InstallKeys) append(b []byte) []byte {
 func (m *InstallKeys) read(r *reader) {
 	m.Host.read(r)
 	m.Keytab = secret.Own(append([]byte(nil), r.bytes(MaxKeytab)...))
+}
+
+func (m *Admit) append(b []byte) []byte {
+	for _, ids := range [][]uint32{m.UIDs, m.GIDs} {
+		b = binary.LittleEndian.AppendUint32(b, uint32(len(ids)))
+		for _, id := range ids {
+			b = binary.LittleEndian.AppendUint32(b, id)
+		}
+	}
+	return b
+}
+
+func (m *Admit) read(r *reader) { m.UIDs, m.GIDs = r.ids(), r.ids() }
+
+// ids reads a list of numbers.
+func (r *reader) ids() []uint32 {
+	n := r.u32()
+	if n > MaxAdmitted {
+		r.bad = true
+		return nil
+	}
+	var ids []uint32
+	for range n {
+		ids = append(ids, r.u32())
+	}
+	return ids
 }
 
 func (h *Host) append(b []byte) []byte {

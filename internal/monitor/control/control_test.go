@@ -29,6 +29,7 @@ func all() []Message {
 		&Heartbeat{}, &Ready{}, &Publish{},
 		&InstallKeys{Host: host, Keytab: secret.Own([]byte{5, 2, 0, 0})},
 		&RemoveKeys{Host: host}, &Reconfigured{}, &Withdraw{}, &CheckPassword{},
+		&Admit{UIDs: []uint32{100001104, 100001108}, GIDs: []uint32{100001201}},
 	}
 }
 
