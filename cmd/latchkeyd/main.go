@@ -100,21 +100,22 @@ func newLog(file string) (*slog.Logger, *slog.LevelVar) {
 
 func workerCommand() *cobra.Command {
 	var file string
-	var fd int
+	var fd, connections int
 	cmd := &cobra.Command{
 		Use:    "worker",
 		Short:  "The half without privilege; `latchkeyd run` starts it",
 		Args:   cobra.NoArgs,
 		Hidden: true,
-		RunE:   func(cmd *cobra.Command, _ []string) error { return work(cmd.Context(), file, fd) },
+		RunE:   func(cmd *cobra.Command, _ []string) error { return work(cmd.Context(), file, fd, connections) },
 	}
 	cmd.Flags().StringVar(&file, "config", config.File, "the configuration file")
 	cmd.Flags().IntVar(&fd, "control", -1, "the descriptor on which the monitor speaks")
+	cmd.Flags().IntVar(&connections, "connections", -1, "the descriptor on which accepted connections come")
 	return cmd
 }
 
 // work is the worker's life.
-func work(ctx context.Context, file string, fd int) error {
+func work(ctx context.Context, file string, fd, connections int) error {
 	if err := monitor.Harden(); err != nil {
 		return err
 	}
@@ -124,7 +125,7 @@ func work(ctx context.Context, file string, fd int) error {
 	if err != nil {
 		return err
 	}
-	if fd < 3 {
+	if fd < 3 || connections < 3 {
 		return fault.WithRemedy(fault.New(fault.Malformed, "the worker is started by the monitor only"), "start `latchkeyd run`")
 	}
 	conn, err := control.Open(os.NewFile(uintptr(fd), "control"))
@@ -132,6 +133,10 @@ func work(ctx context.Context, file string, fd int) error {
 		return err
 	}
 	defer conn.Close()
+	handed, err := peer.OpenHanded(os.NewFile(uintptr(connections), "connections"))
+	if err != nil {
+		return err
+	}
 	client, err := control.NewClient(conn)
 	if err != nil {
 		return err
@@ -153,7 +158,7 @@ func work(ctx context.Context, file string, fd int) error {
 	}()
 	log, level := newLog(file)
 	d, err := daemon.New(ctx, daemon.Options{ConfigFile: file, ConfigFolder: config.Folder, StoreFile: config.StoreFile,
-		KeytabFile: config.KeytabFile, Listeners: listeners, Monitor: client, Log: log, Level: level})
+		KeytabFile: config.KeytabFile, Listeners: listeners, Handed: handed, Monitor: client, Log: log, Level: level})
 	if err != nil {
 		return err
 	}

@@ -54,6 +54,7 @@ type Options struct {
 	KeytabFile   string
 	AuditFile    string // empty: audit.jsonl in config.LogDir
 	Listeners    peer.Listeners
+	Handed       *peer.Handed // connections to winbind's pipes; nil: none
 	Monitor      Monitor
 	Accounts     accounts.Source // zero: this machine's own
 	Log          *slog.Logger
@@ -172,7 +173,6 @@ func (d *Daemon) Run(ctx context.Context) error {
 		all.Go(func() { d.login.Run(ctx) })
 		all.Go(func() { d.keepKeyYoung(ctx) })
 		all.Go(func() { d.runSso(ctx) })
-		all.Go(func() { d.keepKeyYoung(ctx) })
 	}
 	for _, name := range []peer.Name{peer.API, peer.Admin} {
 		for _, ln := range d.opt.Listeners[name] {
@@ -220,6 +220,9 @@ func (d *Daemon) close(all *sync.WaitGroup) {
 	d.forward.Stop(ctx)
 	d.web.Stop(ctx)
 	if d.winbind != nil {
+		if d.opt.Handed != nil {
+			d.opt.Handed.Leave()
+		}
 		d.winbind.Stop(ctx)
 	}
 	<-stopped

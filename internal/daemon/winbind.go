@@ -35,13 +35,27 @@ func (d *Daemon) openWinbind() *winbind.Server {
 // than one that is told that nobody can be asked.
 func (d *Daemon) serveWinbind(serve func(func() error)) {
 	for _, name := range []peer.Name{peer.Winbind, peer.WinbindPriv} {
+		var all []net.Listener
 		for _, ln := range d.opt.Listeners[name] {
+			all = append(all, ln)
+		}
+		if d.opt.Handed != nil {
+			all = append(all, d.opt.Handed.Listener(name))
+		}
+		for _, ln := range all {
 			if d.winbind == nil {
 				_ = ln.Close()
 				continue
 			}
-			serve(func() error { return d.winbind.Serve(net.Listener(ln), name) })
+			serve(func() error { return d.winbind.Serve(ln, name) })
 		}
+	}
+	if d.opt.Handed != nil {
+		go func() { // ends with the monitor's end of it
+			if err := d.opt.Handed.Run(); err != nil {
+				d.log.Debug("no more connections come to winbind's pipes", "error", err)
+			}
+		}()
 	}
 }
 

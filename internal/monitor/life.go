@@ -62,15 +62,20 @@ func (m *Monitor) start() (*life, error) {
 	case <-m.renew: // this one gets all that are open now
 	default:
 	}
-	m.mu.Lock()
-	handedOver, err := m.listeners.HandOver(cmd)
-	m.mu.Unlock()
+	handedOver, err := m.handedOver().HandOver(cmd)
 	if err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
-	cmd.ExtraFiles = append(cmd.ExtraFiles, theirs)
-	cmd.Args = append(append([]string(nil), m.arguments...), "--control", strconv.Itoa(2+len(cmd.ExtraFiles)))
+	connections, err := m.keeper.Attach()
+	if err != nil {
+		handedOver()
+		_ = conn.Close()
+		return nil, err
+	}
+	defer connections.Close()
+	cmd.ExtraFiles = append(cmd.ExtraFiles, theirs, connections)
+	cmd.Args = append(append([]string(nil), m.arguments...), "--connections", strconv.Itoa(2+len(cmd.ExtraFiles)), "--control", strconv.Itoa(1+len(cmd.ExtraFiles)))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true, Credential: m.identity}
 
 	l := &life{cmd: cmd, conn: conn, heard: make(chan heard, 64), exited: make(chan struct{})}

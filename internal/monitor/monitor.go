@@ -77,6 +77,7 @@ type Monitor struct {
 	log       *slog.Logger
 	mu        sync.Mutex // guards listeners
 	listeners peer.Listeners
+	keeper    *peer.Keeper                       // accepts at winbind's pipes
 	wanted    func(*config.Config) []peer.Socket // nil: those that are open, in tests
 	renew     chan struct{}                      // the worker has to be replaced
 	started   time.Time
@@ -129,7 +130,7 @@ func New(opt Options) (*Monitor, error) {
 }
 
 func newMonitor(opt Options, cfg *config.Loaded, listeners peer.Listeners) *Monitor {
-	m := &Monitor{opt: opt, log: opt.Log, listeners: listeners, started: time.Now(), renew: make(chan struct{}, 1),
+	m := &Monitor{opt: opt, log: opt.Log, listeners: listeners, keeper: peer.NewKeeper(opt.Log), started: time.Now(), renew: make(chan struct{}, 1),
 		program:   program(),
 		arguments: []string{"latchkeyd", "worker", "--config", opt.ConfigFile},
 		checks:    make(chan struct{}, maxChecks),
@@ -163,10 +164,19 @@ func (m *Monitor) Run(ctx context.Context) error {
 	defer func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if err := errors.Join(m.listeners.Close(), m.opt.publisher.Close()); err != nil {
+		err := errors.Join(m.listeners.Close(), m.opt.publisher.Close())
+		m.keeper.Close()
+		if err != nil {
 			m.log.Warn("the end was not clean", "error", err)
 		}
 	}()
+	m.mu.Lock()
+	for _, name := range []peer.Name{peer.Winbind, peer.WinbindPriv} {
+		for _, ln := range m.listeners[name] {
+			m.keep(ln)
+		}
+	}
+	m.mu.Unlock()
 	// The journal may go away for a moment; a write to it must not end us.
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)

@@ -5,6 +5,7 @@ package monitor
 import (
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"path/filepath"
 	"time"
@@ -20,7 +21,7 @@ import (
 func wanted(cfg *config.Config, ids accountIDs) []peer.Socket {
 	var all []peer.Socket
 	for _, s := range peer.Standard(config.RunDir, ids.admin) {
-		if s.Name == peer.API || s.Name == peer.Admin || s.Name == peer.ShimRoot {
+		if s.Name == peer.API || s.Name == peer.Admin || s.Name == peer.ShimRoot || s.Name == peer.Auth {
 			all = append(all, s)
 		}
 	}
@@ -143,6 +144,9 @@ func (m *Monitor) arrange(cfg *config.Config) error {
 		}
 		m.log.Info("a socket has been opened", "name", string(s.Name), "at", s.Path+s.Address)
 		m.listeners[s.Name] = append(m.listeners[s.Name], ln)
+		if isPipe(s.Name) {
+			m.keep(ln)
+		}
 		changed = true
 	}
 	for name := range m.listeners {
@@ -155,6 +159,7 @@ func (m *Monitor) arrange(cfg *config.Config) error {
 		for _, ln := range m.listeners[name] {
 			trouble = append(trouble, ln.Close())
 		}
+		m.keeper.Forget(name)
 		m.log.Info("a socket has been closed", "name", string(name))
 		delete(m.listeners, name)
 		changed = true
@@ -168,4 +173,24 @@ func (m *Monitor) arrange(cfg *config.Config) error {
 		})
 	}
 	return fault.Wrap(fault.Unknown, "open the sockets of the new configuration in "+filepath.Dir(cfg.Samba.Pipe), errors.Join(trouble...))
+}
+
+// keep accepts at a pipe of winbind. Smbd's client does not ask a second time when
+// a connection breaks: these outlive the worker, with what is asked on them.
+func (m *Monitor) keep(ln *peer.Listener) {
+	go func() {
+		if err := m.keeper.Serve(ln); err != nil {
+			m.log.Error("a pipe of winbind is not served", "name", string(ln.Name()), "error", err)
+		}
+	}()
+}
+
+// handedOver are the listeners that a worker gets: those at which it accepts
+// itself.
+func (m *Monitor) handedOver() peer.Listeners {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := maps.Clone(m.listeners)
+	maps.DeleteFunc(all, func(n peer.Name, _ []*peer.Listener) bool { return isPipe(n) })
+	return all
 }

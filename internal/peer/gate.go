@@ -69,10 +69,17 @@ func (l *gated) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		conn, err := l.gate.admit(raw)
+		handed, _ := l.Listener.(*handedListener)
 		if err == nil {
+			if handed != nil {
+				conn.over = handed.from.over
+			}
 			return conn, nil
 		}
 		_ = raw.Close()
+		if unix, ok := raw.(*net.UnixConn); ok && handed != nil {
+			handed.from.over(unix)
+		}
 		l.gate.report("connection refused", err)
 	}
 }
@@ -133,8 +140,9 @@ type Conn struct {
 	caller Caller
 	gate   *Gate
 	holder *holder
-	closed bool // under Gate.mu
-	bytes  int  // under Gate.mu: this connection's part of holder.bytes
+	closed bool                // under Gate.mu
+	bytes  int                 // under Gate.mu: this connection's part of holder.bytes
+	over   func(*net.UnixConn) // nil: nobody else has to know that it ended
 }
 
 // Caller returns who connected.
@@ -144,7 +152,8 @@ func (c *Conn) Caller() Caller { return c.caller }
 func (c *Conn) Close() error {
 	g := c.gate
 	g.mu.Lock()
-	if !c.closed {
+	first := !c.closed
+	if first {
 		c.closed = true
 		g.total--
 		c.holder.bytes -= c.bytes
@@ -153,7 +162,11 @@ func (c *Conn) Close() error {
 		}
 	}
 	g.mu.Unlock()
-	return c.UnixConn.Close()
+	err := c.UnixConn.Close()
+	if first && c.over != nil {
+		c.over(c.UnixConn)
+	}
+	return err
 }
 
 // Begin counts a call. A user who has too many under way loses this

@@ -27,7 +27,8 @@ type exchange struct {
 	in  [wire.RequestSize + roomForExtra]byte
 	out [wire.ResponseSize + roomForExtra]byte
 
-	n    int // bytes in in
+	n    int // bytes in in, which are still on the socket as well
+	size int // bytes of the request that are still on the socket
 	req  wire.Request
 	resp wire.Response
 }
@@ -35,6 +36,9 @@ type exchange struct {
 // roomForExtra is what most requests and answers bring beside the structure; a
 // longer one gets memory of its own.
 const roomForExtra = 6 << 10
+
+// slack stays free behind a request: version 31's grows by so much.
+const slack = 8
 
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 
@@ -108,24 +112,31 @@ func (c *client) release() {
 	}
 }
 
-// receive reads one request. While nothing comes it holds no memory.
+// receive looks at one request and leaves it on the socket: where this process
+// dies before it has answered, the next one finds it there (peer.Keeper). While
+// nothing comes it holds no memory.
 func (c *client) receive() error {
 	if err := c.read(); err != nil {
 		return err
 	}
 	x := c.ex
 	var v wire.Version
-	need, late := 4, false
+	need, want := 4, 0 // bytes of the structure, and behind it
+	late := false
 	for {
-		if x.n >= 4 {
-			if v == 0 {
-				size, version, err := c.length(x.in[:])
-				if err != nil {
-					return err
-				}
-				need, v = size, version
+		if x.n >= 4 && v == 0 {
+			size, version, err := c.length(x.in[:])
+			if err != nil {
+				return err
 			}
-			if x.n >= need {
+			need, v = size, version
+		}
+		if v != 0 && x.n >= need {
+			var err error
+			if want, err = wire.ExtraLen(x.in[:need], v); err != nil {
+				return err
+			}
+			if x.n >= need+want || need+want > len(x.in)-slack {
 				break
 			}
 		}
@@ -137,30 +148,26 @@ func (c *client) receive() error {
 			return err
 		}
 	}
+	if x.n > need+want {
+		return fault.New(fault.Malformed, "more was sent than one request")
+	}
+	x.size = x.n
 	extra := x.in[need:x.n]
+	if len(extra) < want {
+		var err error
+		if extra, err = c.long(need, want); err != nil {
+			return err
+		}
+		late = true
+	}
 	if v != wire.V31 {
-		extra = x.in[need:x.n:len(x.in)]
-	} else { // the structure grows by eight bytes
+		extra = extra[:len(extra):cap(extra)]
+	} else if x.n == need+want { // the structure grows by eight bytes
 		copy(x.in[wire.RequestSize:], extra)
 		extra = x.in[wire.RequestSize : wire.RequestSize+len(extra)]
 	}
 	if err := x.req.Reset(x.in[:need], v); err != nil {
 		return err
-	}
-	want := int(x.req.ExtraLen())
-	if len(extra) > want {
-		return fault.New(fault.Malformed, "more was sent than one request")
-	}
-	if len(extra) < want {
-		if !late {
-			late = true
-			_ = c.conn.SetReadDeadline(time.Now().Add(c.s.cfg.SendTime))
-		}
-		whole := make([]byte, want)
-		if _, err := io.ReadFull(c.conn, whole[copy(whole, extra):]); err != nil {
-			return fault.Wrap(fault.Unreachable, "read the rest of a request", err)
-		}
-		extra = whole
 	}
 	x.req.Extra = extra
 	if late {
@@ -192,30 +199,89 @@ func (c *client) tryRead(fd uintptr) bool {
 	x := c.ex
 	if x == nil {
 		x = exchanges.Get().(*exchange)
-		x.n = 0
+		x.n, x.size = 0, 0
 	}
-	// One byte stays free: a buffer that is full would read as the end.
-	n, err := unix.Read(int(fd), x.in[x.n:len(x.in)-8])
-	for err == unix.EINTR {
-		n, err = unix.Read(int(fd), x.in[x.n:len(x.in)-8])
-	}
-	switch {
-	case err == unix.EAGAIN:
+	n, again, err := peek(int(fd), x.in[:len(x.in)-slack], x.n)
+	if again {
 		if c.ex == nil {
 			exchanges.Put(x)
 		}
 		return false
-	case err != nil:
-		c.readErr = fault.Wrap(fault.Unreachable, "read a request", err)
-	case n == 0:
-		c.readErr = io.EOF
 	}
-	x.n += max(n, 0)
-	c.ex = x
+	x.n, c.ex, c.readErr = n, x, err
 	return true
 }
 
-// answer works one request off and sends the answer.
+// peek looks at what is on the socket; had is how much there was before. again:
+// nothing has come since.
+func peek(fd int, b []byte, had int) (n int, again bool, err error) {
+	for {
+		n, _, err = unix.Recvfrom(fd, b, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		switch {
+		case err == unix.EINTR:
+		case err == unix.EAGAIN:
+			return had, true, nil
+		case err != nil:
+			return had, false, fault.Wrap(fault.Unreachable, "read a request", err)
+		case n == 0:
+			return had, false, io.EOF
+		case n == had: // half of a request, then; perhaps the other end is gone
+			poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+			if _, err := unix.Poll(poll, 0); err == nil && poll[0].Revents != 0 {
+				return had, false, io.EOF
+			}
+			return had, true, nil
+		default:
+			return n, false, nil
+		}
+	}
+}
+
+// maxPeek is the longest request that stays on the socket until it is answered: a
+// longer one might not fit there (unix(7), SO_SNDBUF).
+const maxPeek = 64 << 10
+
+// long reads a request that does not fit into the exchange, and returns what came
+// behind its structure.
+func (c *client) long(need, want int) ([]byte, error) {
+	_ = c.conn.SetReadDeadline(time.Now().Add(c.s.cfg.SendTime))
+	x := c.ex
+	whole := make([]byte, need+want)
+	if len(whole) > maxPeek {
+		x.size = 0
+		_, err := io.ReadFull(c.conn, whole)
+		return whole[need:], fault.Wrap(fault.Unreachable, "read the rest of a request", err)
+	}
+	var failed error
+	for had := 0; had < len(whole); {
+		err := c.raw.Read(func(fd uintptr) (done bool) {
+			n, again, err := peek(int(fd), whole, had)
+			had, failed = n, err
+			return !again
+		})
+		if err = errors.Join(err, failed); err != nil {
+			return nil, fault.Wrap(fault.Unreachable, "read the rest of a request", err)
+		}
+	}
+	x.size = len(whole)
+	return whole[need:], nil
+}
+
+// consume takes the request that was answered off the socket.
+func (c *client) consume() error {
+	x := c.ex
+	for x.size > 0 {
+		n, err := io.ReadFull(c.conn, x.in[:min(x.size, len(x.in))])
+		if x.size -= n; err != nil {
+			return fault.Wrap(fault.Unreachable, "read a request", err)
+		}
+	}
+	return nil
+}
+
+// answer works one request off, sends the answer, and only then takes the request
+// off the socket. Where this process dies in between, the client gets a second
+// answer, which it takes for a connection that is out of step and opens another.
 func (c *client) answer() error {
 	x := c.ex
 	x.resp.Begin(x.out[:0])
@@ -224,10 +290,16 @@ func (c *client) answer() error {
 		if do := commands[cmd]; do != nil {
 			if err := do(c, &x.req, &x.resp); err != nil {
 				c.failed(cmd, err)
+				if c.s.life.Err() != nil { // the next one may do better
+					return errors.Join(errClose, err)
+				}
 			}
 		}
 	}
 	err := c.send(x.resp.Finish())
+	if err == nil {
+		err = c.consume()
+	}
 	if cmd == wire.PAMAuth || cmd == wire.PAMAuthCrap || cmd == wire.PAMChangePassword || cmd == wire.PAMChangePasswordCrap || cmd == wire.CacheSave {
 		x.req.Wipe()
 		x.resp.Wipe()

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -194,7 +195,8 @@ func TestSlowClients(t *testing.T) {
 	}
 	time.Sleep(300 * time.Millisecond)
 	_ = slow.SetReadDeadline(time.Now().Add(20 * time.Second))
-	if n, err := io.Copy(io.Discard, slow); err != nil || n >= 2000*200 {
+	// The request was not taken off the socket, so the end may be a reset.
+	if n, err := io.Copy(io.Discard, slow); err != nil && !errors.Is(err, syscall.ECONNRESET) || n >= 2000*200 {
 		t.Errorf("a reader that sleeps got %d bytes, %v; want an early end", n, err)
 	}
 	patient := r.pipe()

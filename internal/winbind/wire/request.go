@@ -100,6 +100,20 @@ func (r *Request) Reset(b []byte, v Version) error {
 	return nil
 }
 
+// ExtraLen returns how many bytes follow the structure b, which is as it came.
+// fault.Malformed: more than MaxExtra.
+func ExtraLen(b []byte, v Version) (int, error) {
+	at := reqExtraLen
+	if v == V31 {
+		at -= traceSize
+	}
+	n := binary.LittleEndian.Uint32(b[at:])
+	if n > MaxExtra {
+		return 0, fault.Errorf(fault.Malformed, "a request with %d bytes of extra data", n)
+	}
+	return int(n), nil
+}
+
 // NewRequest returns an empty request, for a client. A command that the version
 // does not have is fault.Malformed.
 func NewRequest(v Version, c Command) (*Request, error) {
