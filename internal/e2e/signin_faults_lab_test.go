@@ -272,7 +272,7 @@ func TestSignInWhileControllersFail(t *testing.T) {
 	if a := s.lastSignIn(); a.How != "offline" {
 		t.Errorf("both are lost: %+v", a)
 	}
-	if r := s.dialogue("local", "ssh -o LogLevel=ERROR -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o PreferredAuthentications=keyboard-interactive -l user00001 127.0.0.1 true", "assword:", right(1)); !r.Ok() || !strings.Contains(r.Stdout, "domain cannot be reached") {
+	if r := s.dialogue("local", "ssh -o LogLevel=ERROR -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o PreferredAuthentications=keyboard-interactive -l user00001 127.0.0.1", "assword:", right(1), `\$ `, "exit"); !r.Ok() || !strings.Contains(r.Stdout, "domain cannot be reached") {
 		t.Errorf("the user is not told: %s", r)
 	}
 	s.out("both are lost, a wrong password", "user00001", "not the password")
