@@ -4,6 +4,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -241,4 +242,29 @@ func (d *Daemon) ssoWarnings(c *config.Config, credential *oidc.Credential) []st
 		all = append(all, fmt.Sprintf("The %s of the app registration %s on %s: make a new one and `latchkey sso set` it.", credential.Kind, what, at.Format(time.DateOnly)))
 	}
 	return all
+}
+
+// fillSso tells of what keeps people from signing in with Entra ID, or will soon.
+func (d *Daemon) fillSso(problem func(id, summary, remedy string, since time.Time)) {
+	if d.sso == nil {
+		return
+	}
+	d.sso.mu.Lock()
+	client, why := d.sso.client, d.sso.why
+	d.sso.mu.Unlock()
+	if client == nil {
+		if why != nil && !fault.Is(why, fault.NotFound) {
+			problem("sso", "sign-in with Entra ID is not offered: "+why.Error(), fault.Remedy(why), time.Time{})
+		}
+		return
+	}
+	if err := client.Health(); err != nil && !errors.Is(err, oidc.ErrNotAsked) {
+		problem("sso-unreachable", "sign-in with Entra ID is not offered: "+err.Error(), fault.Remedy(err), time.Time{})
+	}
+	if c := client.Credential(); c != nil {
+		if at, soon := c.Ends(time.Now()); soon {
+			problem("sso-credential", fmt.Sprintf("the %s of the app registration ends on %s", c.Kind, at.Format(time.DateOnly)),
+				"make a new one in the portal and `latchkey sso set` it", time.Time{})
+		}
+	}
 }

@@ -71,6 +71,7 @@ func (d *Daemon) Status(ctx context.Context) (*latchkeyv1.Status, error) {
 	d.fillSignIns(problem)
 	d.fillNTLM(problem)
 	d.fillSamba(problem)
+	d.fillSso(problem)
 	st.Health = health(st)
 	return st, nil
 }

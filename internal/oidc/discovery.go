@@ -47,7 +47,7 @@ func (c *Client) metadata(ctx context.Context) (*metadata, error) {
 			c.mu.Unlock()
 			return m, nil
 		}
-		if c.health != errNotAsked && c.asking == nil && now.Sub(c.looked) < retryAfter/10 && c.health != nil {
+		if c.health != ErrNotAsked && c.asking == nil && now.Sub(c.looked) < retryAfter/10 && c.health != nil {
 			err := c.health
 			c.mu.Unlock()
 			return nil, err // it was silent a moment ago
@@ -90,9 +90,9 @@ func (c *Client) look(ctx context.Context) (*metadata, error) {
 	close(c.asking)
 	c.asking = nil
 	switch {
-	case err != nil && (before == nil || before == errNotAsked):
+	case err != nil && (before == nil || before == ErrNotAsked):
 		c.c.Log.Warn("sign-in with Entra ID is not offered: the tenant's discovery document cannot be had", "issuer", c.issuer, "error", err, "remedy", fault.Remedy(err))
-	case err == nil && before != nil && before != errNotAsked:
+	case err == nil && before != nil && before != ErrNotAsked:
 		c.c.Log.Info("the tenant answers again", "issuer", c.issuer)
 	}
 	if c.found != nil && c.c.Now().Sub(c.found.read) < keepFor {

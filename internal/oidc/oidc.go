@@ -86,7 +86,7 @@ type Client struct {
 	mu      sync.Mutex
 	found   *metadata // nil: not asked yet
 	asking  chan struct{}
-	health  error // of the last look; errNotAsked before
+	health  error // of the last look; ErrNotAsked before
 	looked  time.Time
 	changed chan struct{}
 }
@@ -120,14 +120,15 @@ func New(c Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Client{c: c, issuer: issuer, health: errNotAsked, http: &http.Client{Transport: transport, Timeout: 2 * askTime,
+	k := &Client{c: c, issuer: issuer, health: ErrNotAsked, http: &http.Client{Transport: transport, Timeout: 2 * askTime,
 		// An answer that sends us elsewhere would take the client's secret along.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 	k.keys = &keySet{client: k}
 	return k, nil
 }
 
-var errNotAsked = fault.New(fault.Unreachable, "the tenant has not been asked yet")
+// ErrNotAsked is the health of a client that has just been made.
+var ErrNotAsked = fault.New(fault.Unreachable, "the tenant has not been asked yet")
 
 // Issuer returns the issuer of a tenant, which is also where its discovery
 // document is found.
