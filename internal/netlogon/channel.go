@@ -158,6 +158,10 @@ func (ch *channel) logon(ctx context.Context, l Logon) (*Validation, error) {
 	var s *Status
 	if errors.As(err, &s) {
 		s.Foreign = !authoritative
+		if s.Code == StatusAccessDenied {
+			// It is the channel that is refused, before the question is looked at.
+			err = &unread{err}
+		}
 	}
 	return nil, silent(ch.server, err)
 }

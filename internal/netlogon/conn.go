@@ -268,36 +268,35 @@ func (c *conn) send(call uint32, opnum uint16, stub []byte) error {
 }
 
 // acknowledged waits for the first byte of the answer. Where the other side's
-// kernel has not even acknowledged the request after a moment, the request was
-// not read, and never will be: the connection is reset with what is unsent.
+// kernel has not even acknowledged the request after a whole second, far longer
+// than any acknowledgement is put off, the request was not read, and never will
+// be: the connection is reset with what is unsent.
 func (c *conn) acknowledged(ctx context.Context) error {
 	deadline, has := ctx.Deadline()
 	first := time.Now().Add(silence)
-	if has && deadline.Before(first) {
-		first = deadline
-	}
-	_ = c.nc.SetReadDeadline(first)
-	if ctx.Err() != nil { // it may have ended before
-		return ctx.Err()
-	}
-	_, err := c.r.Peek(1)
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
-		return err
-	}
-	if c.unsent() > 0 {
-		if t, ok := c.nc.(interface{ SetLinger(int) error }); ok && t.SetLinger(0) == nil {
-			return &unread{fmt.Errorf("the domain controller has not taken the request within %v", silence)}
+	if !has || first.Before(deadline) {
+		if err := c.setRead(ctx, first); err != nil {
+			return err
+		}
+		_, err := c.r.Peek(1)
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		if err != nil && time.Now().After(first) && c.unsent() > 0 {
+			if t, ok := c.nc.(interface{ SetLinger(int) error }); ok && t.SetLinger(0) == nil {
+				return &unread{fmt.Errorf("the domain controller has not taken the request within %v", silence)}
+			}
 		}
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
+	return c.setRead(ctx, deadline)
+}
+
+// setRead sets the deadline of what is read next; ctx may have ended meanwhile.
+func (c *conn) setRead(ctx context.Context, deadline time.Time) error {
+	if err := c.nc.SetReadDeadline(deadline); err != nil {
+		return err
 	}
-	_ = c.nc.SetReadDeadline(deadline)
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	_, err = c.r.Peek(1)
-	return err
+	return ctx.Err()
 }
 
 // unsent is how many bytes the other side has not acknowledged; 0 where that
@@ -319,7 +318,7 @@ func (c *conn) receive(call uint32) (reply []byte, err error) {
 			reply = nil
 		}
 	}()
-	defer func() { secret.Wipe(c.buf) }()
+	defer func() { secret.Wipe(c.buf[:cap(c.buf)]) }()
 	for first := true; ; first = false {
 		p, err := c.read()
 		if err != nil {

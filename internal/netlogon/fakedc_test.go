@@ -48,6 +48,7 @@ type fakeDC struct {
 	opened    atomic.Int32 // channels
 	cut       atomic.Bool  // close the connection in place of an answer
 	refuse    atomic.Bool  // a fault in place of the next answer
+	deny      atomic.Int32 // refuse the channel so often
 	tamper    atomic.Bool  // change a byte of each sealed answer
 	hold      chan struct{}
 }
@@ -263,6 +264,10 @@ func (f *fakeDC) Authenticate3(_ context.Context, r *logon.Authenticate3Request)
 // SAMLogonEx takes everybody, or gives the status that was set.
 func (f *fakeDC) SAMLogonEx(_ context.Context, r *logon.SAMLogonExRequest) (*logon.SAMLogonExResponse, error) {
 	f.asked.Add(1)
+	if f.deny.Add(-1) >= 0 {
+		denied := StatusAccessDenied
+		return &logon.SAMLogonExResponse{ValidationLevel: r.ValidationLevel, Return: int32(denied), ValidationInformation: &logon.Validation{Value: &logon.Validation_SAM4{}}}, nil
+	}
 	out := &logon.SAMLogonExResponse{ValidationLevel: r.ValidationLevel, Authoritative: 1, Return: int32(f.status.Load()),
 		ValidationInformation: &logon.Validation{Value: &logon.Validation_SAM4{}}}
 	if out.Return != 0 {

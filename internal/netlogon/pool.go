@@ -204,8 +204,9 @@ func (p *Pool) ready() *channel {
 
 // give takes a channel back.
 func (p *Pool) give(ch *channel, err error) {
-	var s *Status
-	broken := err != nil && !errors.As(err, &s)
+	// Where a domain controller decided, the channel is good.
+	_, decided := StatusOf(err)
+	broken := err != nil && (!decided || fault.Is(err, fault.Unreachable))
 	p.mu.Lock()
 	keep := !broken && !ch.conn.dead && !p.closed && ch.generation == p.generation && len(p.idle) < channels
 	if keep {

@@ -127,17 +127,43 @@ func TestEveryStatusHasAMeaning(t *testing.T) {
 	p := f.pool()
 	for code, m := range meanings {
 		f.status.Store(code)
+		before := f.opened.Load()
 		_, err := p.SamLogon(t.Context(), question())
 		if got, ok := StatusOf(err); !ok || got != code || fault.KindOf(err) != m.kind || !strings.Contains(err.Error(), fmt.Sprintf("0x%08X", code)) {
 			t.Errorf("0x%08X: %v (%v)", code, err, fault.KindOf(err))
+		}
+		// A refusal of a person is no broken channel.
+		p.mu.Lock()
+		idle := len(p.idle)
+		p.mu.Unlock()
+		if want := map[bool]int{true: 0, false: 1}[m.kind == fault.Unreachable]; idle != want || m.kind != fault.Unreachable && f.opened.Load() > before+1 {
+			t.Errorf("0x%08X: %d channels are kept, want %d", code, idle, want)
 		}
 	}
 	f.status.Store(0xC0001234)
 	if _, err := p.SamLogon(t.Context(), question()); !fault.Is(err, fault.Unreachable) {
 		t.Errorf("a status that nobody knows: %v, want unreachable", err)
 	}
-	if n := f.opened.Load(); n != 1 {
-		t.Errorf("%d channels, want 1: a refusal is no broken channel", n)
+}
+
+// A domain controller that does not take the channel any more is asked over a
+// new one.
+func TestAChannelThatIsRefused(t *testing.T) {
+	f := newFakeDC(t)
+	p := f.pool()
+	mustAsk(t, p)
+	f.deny.Store(1)
+	mustAsk(t, p)
+	if o := f.opened.Load(); o != 2 {
+		t.Errorf("%d channels, want 2", o)
+	}
+	f.deny.Store(100)
+	_, err := p.SamLogon(t.Context(), question())
+	if code, _ := StatusOf(err); code != StatusAccessDenied || !fault.Is(err, fault.Unreachable) {
+		t.Errorf("refused for ever: %v", err)
+	}
+	if o := f.opened.Load(); o > 5 {
+		t.Errorf("%d channels for one question", o-2)
 	}
 }
 
@@ -277,6 +303,22 @@ func TestIdleChannelsOfALostDC(t *testing.T) {
 	}
 	close(f.hold)
 	mustAsk(t, p)
+}
+
+// A request that was taken is waited for, however long that is beyond the second
+// after which one that was not is given up.
+func TestASlowAnswer(t *testing.T) {
+	f := newFakeDC(t)
+	f.hold = make(chan struct{})
+	f.groups.Store(900)
+	p := f.pool()
+	time.AfterFunc(silence+100*time.Millisecond, func() { close(f.hold) })
+	if v := mustAsk(t, p); len(v.Groups) != 900 {
+		t.Errorf("%d groups, want 900", len(v.Groups))
+	}
+	if a, o := f.asked.Load(), f.opened.Load(); a != 1 || o != 1 {
+		t.Errorf("asked %d times over %d channels, want once", a, o)
+	}
 }
 
 func TestDeadlines(t *testing.T) {
