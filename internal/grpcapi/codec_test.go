@@ -4,8 +4,11 @@ package grpcapi_test
 
 import (
 	"bytes"
+	"context"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
@@ -13,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/latchkey-nas/latchkey/internal/grpcapi"
+	"github.com/latchkey-nas/latchkey/internal/peer"
 	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
 )
 
@@ -87,5 +91,35 @@ func TestFieldsWithSecretsAreMarked(t *testing.T) {
 	}
 	if marked < 10 {
 		t.Errorf("%d fields are marked, want 10 at least: does the test look at the right place?", marked)
+	}
+}
+
+// What both sockets were read into is blank when the connection rests.
+func TestReadBuffersAreWiped(t *testing.T) {
+	kept, stop := grpcapi.KeepReadBuffers()
+	defer stop()
+	runtime.GC() // what was pooled before goes
+	runtime.GC()
+	b := open(t, peer.Limits{})
+	password := bytes.Repeat([]byte("hunter2 "), 100)
+	for _, door := range []peer.Name{peer.API, peer.Admin} {
+		c := latchkeyv1.NewLoginServiceClient(b.dial(door, root))
+		for range 20 {
+			if _, err := c.Authenticate(bg(t), &latchkeyv1.AuthenticateRequest{Name: "alice", Password: password, Service: "sshd"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	over, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	b.server.Stop(over)
+	all := kept()
+	for _, buffer := range all {
+		if bytes.Contains(buffer, password[:16]) {
+			t.Error("a buffer holds a password still")
+		}
+	}
+	if len(all) == 0 {
+		t.Error("no buffer was seen")
 	}
 }

@@ -7,14 +7,15 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"syscall"
 
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/mem"
 	grpcpeer "google.golang.org/grpc/peer"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/peer"
+	"github.com/latchkey-nas/latchkey/internal/secret"
 )
 
 // authInfo hands the connection, and with it the caller, to every call on it.
@@ -71,18 +72,23 @@ func (c peerCredentials) Clone() credentials.TransportCredentials { return c }
 // OverrideServerName does nothing.
 func (peerCredentials) OverrideServerName(string) error { return nil }
 
-// leanConn takes a read buffer only when there is something to read, so that an
-// idle connection pins none. gRPC does the same for a bare *net.UnixConn, but
-// closing that would pass the gate by.
+// readSize is how much is read from a connection at once.
+const readSize = 32 << 10
+
+// readBuffers are shared by all connections. Every one in it is blank.
+var readBuffers = sync.Pool{New: func() any { return new([readSize]byte) }}
+
+// leanConn reads ahead into a buffer that it takes only when there is something
+// to read and gives back, wiped, when all of it was taken: an idle connection pins
+// none, and a password that was read stays in none. gRPC's own buffering does the
+// first for a bare *net.UnixConn; it is switched off. One goroutine at a time
+// reads from a connection.
 type leanConn struct {
 	*peer.Conn
-	raw syscall.RawConn
-
-	// Of the read under way; fields, so that a read allocates nothing.
-	size int
-	pool mem.BufferPool
-	buf  *[]byte
-	n    int
+	raw  syscall.RawConn
+	buf  *[readSize]byte // nil when there is nothing left to take
+	r, w int             // what is left of it
+	n    int             // of the read under way; fields, so that a read allocates nothing
 	err  error
 	read func(fd uintptr) bool
 }
@@ -94,42 +100,53 @@ func newLeanConn(conn *peer.Conn) (*leanConn, error) {
 	}
 	c := &leanConn{Conn: conn, raw: raw}
 	c.read = func(fd uintptr) bool {
-		c.buf = c.pool.Get(c.size)
+		c.buf = readBuffers.Get().(*[readSize]byte)
 		for {
-			c.n, c.err = syscall.Read(int(fd), *c.buf)
+			c.n, c.err = syscall.Read(int(fd), c.buf[:])
 			if c.err != syscall.EINTR {
 				break
 			}
 		}
-		if c.err == nil {
+		if c.err == nil && c.n > 0 {
 			return true
 		}
-		c.pool.Put(c.buf)
-		c.buf, c.n = nil, 0
+		c.release(0)
 		return c.err != syscall.EAGAIN
 	}
 	return c, nil
 }
 
-// ReadOnReady waits until there is something to read and reads it into a buffer
-// of the pool. One goroutine at a time reads from a connection.
-func (c *leanConn) ReadOnReady(size int, pool mem.BufferPool) (*[]byte, int, error) {
-	c.size, c.pool = size, pool
-	err := c.raw.Read(c.read)
-	buf, n := c.buf, c.n
-	if err == nil {
-		err = c.err
+// release wipes the first n bytes of the buffer and gives it back.
+func (c *leanConn) release(n int) {
+	secret.Wipe(c.buf[:n])
+	readBuffers.Put(c.buf)
+	c.buf, c.r, c.w = nil, 0, 0
+}
+
+// Read takes what was read ahead, or waits until there is something to read.
+func (c *leanConn) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
 	}
-	c.buf, c.pool, c.n, c.err = nil, nil, 0, nil
-	switch {
-	case err != nil:
-		if buf != nil {
-			pool.Put(buf)
+	if c.buf == nil {
+		c.n, c.err = 0, nil
+		if err := c.raw.Read(c.read); err != nil {
+			if c.buf != nil {
+				c.release(c.n)
+			}
+			return 0, err
 		}
-		return nil, 0, err
-	case n == 0:
-		pool.Put(buf)
-		return nil, 0, io.EOF
+		switch {
+		case c.err != nil:
+			return 0, c.err
+		case c.n == 0:
+			return 0, io.EOF
+		}
+		c.r, c.w = 0, c.n
 	}
-	return buf, n, nil
+	n := copy(p, c.buf[c.r:c.w])
+	if c.r += n; c.r == c.w {
+		c.release(c.w)
+	}
+	return n, nil
 }

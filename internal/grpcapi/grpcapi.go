@@ -123,11 +123,9 @@ func (s *Server) options(d *door) []grpc.ServerOption {
 		grpc.WaitForHandlers(true),
 		grpc.StaticStreamWindowSize(64 << 10),
 		grpc.StaticConnWindowSize(256 << 10),
-	}
-	if d.name == peer.Admin {
-		// Passwords pass here: frames are read without a buffer that other
-		// connections use next. What a message was made of, the codec wipes.
-		options = append(options, grpc.ReadBufferSize(0))
+		// Passwords pass here: leanConn reads ahead, and wipes; what a message was
+		// made of, the codec wipes.
+		grpc.ReadBufferSize(0),
 	}
 	if d.name == peer.API {
 		// Goroutines that stay: growing a fresh stack costs as much as a lookup.
