@@ -62,7 +62,7 @@ func TestWhoMayCallWhatOverRealSockets(t *testing.T) {
 			"user": {"Identity", "Health", "Reflection"}, "stranger": {"Identity", "Health", "Reflection"}},
 		peer.Admin: {"root": {"Identity", "Admin", "LoginService", "AccessService", "MachineService", "SsoService", "Health", "Reflection"},
 			"admin": {"Identity", "Admin", "LoginService", "AccessService", "MachineService", "SsoService", "Health", "Reflection"},
-			"user": nil, "stranger": nil},
+			"user":  nil, "stranger": nil},
 	}
 	methods := append(peer.Methods(), "/latchkey.v1.AdminService/NoSuch", "/no.such.Service/Method")
 	for door, byCaller := range allowed {

@@ -31,7 +31,7 @@ func full() identity.Common {
 func fullUser() resolve.Entry {
 	return resolve.Entry{Qualified: `CONTOSO\Alice`, User: &identity.User{Common: full(), UPN: "alice@x.test", GivenName: "Alice", Surname: "A",
 		UID: 100017, GID: 100513, PrimaryGroup: sid, Gecos: "Alice A.", Home: "/home/alice", Shell: "/bin/sh",
-		PasswordLastSet: time.Unix(3, 0), AccountExpires: time.Unix(4, 0)}}
+		PasswordLastSet: time.Unix(3, 0), AccountExpires: time.Unix(4, 0), SSHKeys: []string{"ssh-ed25519 AAAA"}}} // keys go by ListSshKeys
 }
 
 func fullGroup() resolve.Entry {
