@@ -23,5 +23,6 @@ for script in postinst prerm postrm; do
 done
 # What an administrator may change stays as it was changed.
 find "$work/etc" -type f -printf '/etc/%P\n' >"$work/DEBIAN/conffiles"
+(cd "$work" && find etc -type f -printf '/%p\n' | sort) >"$work/DEBIAN/conffiles"
 mkdir -p "$out"
-dpkg-deb --root-owner-group --build "$work" "$out/latchkey_${version}_$arch.deb"
+dpkg-deb --root-owner-group -Z"${DEB_COMPRESSION:-xz}" --build "$work" "$out/latchkey_${version}_$arch.deb"
