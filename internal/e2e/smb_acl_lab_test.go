@@ -31,7 +31,13 @@ const aclShares = `[posix]
 // those of Windows, set over the wire; either kind is shown and edited by name
 // and decides the same for passwords and tickets.
 func TestSMBACL(t *testing.T) {
-	s := beginSMB(t, lab.Population{Users: 40, Groups: 40}, aclShares, func(s *story) {
+	for _, suite := range suites() {
+		t.Run("suite="+suite, func(t *testing.T) { smbACL(t, suite) })
+	}
+}
+
+func smbACL(t *testing.T, suite string) {
+	s := beginSMB(t, suite, lab.Population{Users: 40, Groups: 40}, aclShares, func(s *story) {
 		for _, g := range []lab.Group{{Name: "inside", Members: []string{s.domain.UserDN(lab.UserName(2))}}, {Name: "Design Team"}} {
 			_, err := s.domain.AddGroup(s.ctx, g)
 			s.try(err)

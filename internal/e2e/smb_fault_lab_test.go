@@ -22,7 +22,7 @@ const faultShares = `[data]
 // The daemon is killed again and again while people sign in and make files in a
 // folder whose ACL is inherited: everybody gets in, and no entry is lost.
 func TestSMBWhileTheDaemonIsKilled(t *testing.T) {
-	s := beginSMB(t, lab.Population{Users: 40, Groups: 20}, faultShares, nil)
+	s := beginSMB(t, "", lab.Population{Users: 40, Groups: 20}, faultShares, nil)
 	s.kinit(1)
 	s.sh(`install -d -m 0777 /srv/data /srv/data/d && chmod 1777 /srv/data &&
 		setfacl -d -m u:user00003:r-x,g:group0007:rwx /srv/data/d && setfacl -m u:user00003:r-x,g:group0007:rwx /srv/data/d`)

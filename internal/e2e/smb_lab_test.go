@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/latchkey-nas/latchkey/internal/lab"
+	"github.com/latchkey-nas/latchkey/internal/lab/nas"
 	"github.com/latchkey-nas/latchkey/internal/lab/smb"
 )
 
@@ -46,7 +47,13 @@ const everyOne = `   server signing = mandatory
 // winbindd; who they are, what they own and what they may is the same both ways,
 // and the same as everywhere else on the machine.
 func TestSMBSignIn(t *testing.T) {
-	s := beginSMB(t, lab.Population{Users: 60, Groups: 210}, everyOne, func(s *story) {
+	for _, suite := range suites() {
+		t.Run("suite="+suite, func(t *testing.T) { smbSignIn(t, suite) })
+	}
+}
+
+func smbSignIn(t *testing.T, suite string) {
+	s := beginSMB(t, suite, lab.Population{Users: 60, Groups: 210}, everyOne, func(s *story) {
 		s.groups("many", lab.UserName(9), 880)
 		for _, g := range []lab.Group{{Name: "inner", Members: []string{s.domain.UserDN(lab.UserName(2))}}, {Name: "outer"}} {
 			_, err := s.domain.AddGroup(s.ctx, g)
@@ -147,7 +154,7 @@ func TestSMBSignIn(t *testing.T) {
 	s.try(s.server.Stop(s.ctx))
 	s.cli(0, "samba", "disable")
 	s.sh("test ! -e /etc/samba/latchkey.conf -a ! -e /run/samba/winbindd/pipe -a ! -e /var/lib/samba/winbindd_privileged/pipe")
-	if got := s.sh("cat /etc/samba/smb.conf; ls /etc/samba | tr '\\n' ' '"); !strings.HasSuffix(got, everyOne+"gdbcommands smb.conf tls") {
+	if got := s.sh("cat /etc/samba/smb.conf; ls -A /etc/samba | grep -c latchkey || true"); got != nas.SMBConf+everyOne+"0" {
 		t.Errorf("after samba disable:\n%s", got)
 	}
 	s.cli(1, "samba", "check")

@@ -7,6 +7,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -21,10 +22,18 @@ type smbStory struct {
 	client *smb.Client
 }
 
+// suites are the Debian releases whose Samba is tried; "" is the lab's own.
+func suites() []string {
+	if os.Getenv("LATCHKEY_NIGHTLY") != "" {
+		return []string{"", "trixie"}
+	}
+	return []string{""}
+}
+
 // beginSMB joins, enables Samba and serves the shares. people are made first.
-func beginSMB(t *testing.T, population lab.Population, shares string, people func(*story)) *smbStory {
+func beginSMB(t *testing.T, suite string, population lab.Population, shares string, people func(*story)) *smbStory {
 	t.Helper()
-	s := &smbStory{story: begin(t, population)}
+	s := &smbStory{story: beginOn(t, lab.DomainOptions{Population: population}, lab.BoxOptions{Suite: suite})}
 	if people != nil {
 		people(s.story)
 	}
