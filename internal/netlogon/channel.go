@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/subtle"
 	"errors"
+	"net/netip"
 	"strings"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
@@ -36,12 +37,24 @@ type channel struct {
 // open makes a channel to one domain controller: where is Netlogon, who are we
 // both, and then a second connection under the key that came of it, as Windows
 // does it. A DC remembers one handshake of a machine; the caller sees to it that
-// no second one begins before this one's end.
-func open(ctx context.Context, d Dialer, server Server, account *Account) (*channel, error) {
-	at, err := place(ctx, d, server.Addr)
-	if err != nil {
-		return nil, silent(server, err)
+// no second one begins before this one's end. at is where Netlogon was the last
+// time, or zero; where it is now is returned.
+func open(ctx context.Context, d Dialer, server Server, at netip.AddrPort, account *Account) (ch *channel, now netip.AddrPort, err error) {
+	if at.IsValid() {
+		ch, err = openAt(ctx, d, server, at, account)
+		if _, decided := StatusOf(err); err == nil || decided || ctx.Err() != nil {
+			return ch, at, err
+		}
+		// It may be elsewhere now; and where it was, something else.
 	}
+	if at, err = place(ctx, d, server.Addr); err != nil {
+		return nil, netip.AddrPort{}, silent(server, err)
+	}
+	ch, err = openAt(ctx, d, server, at, account)
+	return ch, at, err
+}
+
+func openAt(ctx context.Context, d Dialer, server Server, at netip.AddrPort, account *Account) (*channel, error) {
 	key, err := handshake(ctx, d, at.String(), server, account)
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@
 package netlogon
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"io"
@@ -69,7 +70,7 @@ func (e epmServer) Map(context.Context, *epm.MapRequest) (*epm.MapResponse, erro
 func newFakeDC(t *testing.T) *fakeDC {
 	t.Helper()
 	f := &fakeDC{t: t, password: "Passw0rd", conns: map[net.Conn]bool{}}
-	listen := func(handle dcerpc.ServerHandle) net.Listener {
+	listen := func(serves syntax, handle dcerpc.ServerHandle) net.Listener {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -84,14 +85,14 @@ func newFakeDC(t *testing.T) *fakeDC {
 				f.mu.Lock()
 				f.conns[nc] = true
 				f.mu.Unlock()
-				go f.serve(nc, handle)
+				go f.serve(nc, serves, handle)
 			}
 		}()
 		return ln
 	}
-	f.logons = listen(logon.NewLogonServerHandle(f))
+	f.logons = listen(netlogonInterface, logon.NewLogonServerHandle(f))
 	f.epmServer.port = func() uint16 { return f.logons.Addr().(*net.TCPAddr).AddrPort().Port() }
-	f.mapper = listen(epm.NewEpmServerHandle(f.epmServer))
+	f.mapper = listen(mapperInterface, epm.NewEpmServerHandle(f.epmServer))
 	t.Cleanup(f.drop)
 	return f
 }
@@ -113,7 +114,7 @@ func (f *fakeDC) dial(ctx context.Context, network, address string) (net.Conn, e
 	return (&net.Dialer{}).DialContext(ctx, network, address)
 }
 
-func (f *fakeDC) serve(nc net.Conn, handle dcerpc.ServerHandle) {
+func (f *fakeDC) serve(nc net.Conn, serves syntax, handle dcerpc.ServerHandle) {
 	defer nc.Close()
 	var s *sealer
 	var stub []byte
@@ -127,7 +128,11 @@ func (f *fakeDC) serve(nc net.Conn, handle dcerpc.ServerHandle) {
 		case pduBind:
 			body := binary.LittleEndian.AppendUint16(nil, maxFragment)
 			body = binary.LittleEndian.AppendUint16(body, maxFragment)
-			body = append(body, 1, 0, 0, 0, 4, 0, '1', '3', '5', 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0)
+			result := byte(0)
+			if !bytes.Contains(p.body, serves.append(nil)) {
+				result = 2 // provider rejection
+			}
+			body = append(body, 1, 0, 0, 0, 4, 0, '1', '3', '5', 0, 0, 0, 1, 0, 0, 0, result, 0, 1, 0)
 			ack := &pdu{kind: pduBindAck, flags: flagFirst | flagLast, call: p.call, body: ndr20.append(body)}
 			if p.trailer != nil {
 				f.opened.Add(1)

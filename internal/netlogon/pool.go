@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -45,6 +46,8 @@ type Pool struct {
 	c       Config
 	slots   chan struct{} // one for each channel that is in use
 	opening chan struct{} // held during a handshake
+	// places is where each domain controller served Netlogon; by who holds opening.
+	places map[netip.Addr]netip.AddrPort
 
 	mu         sync.Mutex
 	idle       []*channel // the one used last at the end
@@ -60,7 +63,7 @@ func New(c Config) *Pool {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Pool{c: c, slots: make(chan struct{}, channels), opening: make(chan struct{}, 1)}
+	return &Pool{c: c, slots: make(chan struct{}, channels), opening: make(chan struct{}, 1), places: map[netip.Addr]netip.AddrPort{}}
 }
 
 // SamLogon asks whether the challenge was answered rightly, in ten seconds at
@@ -279,8 +282,10 @@ func (p *Pool) open(ctx context.Context, anew bool) (*channel, error) {
 			one, cancel = context.WithTimeout(ctx, openTime)
 		}
 		var ch *channel
-		ch, err = open(one, p.c.Dial, server, account)
+		var at netip.AddrPort
+		ch, at, err = open(one, p.c.Dial, server, p.places[server.Addr], account)
 		cancel()
+		p.places[server.Addr] = at
 		if err == nil {
 			ch.generation = generation
 			p.c.Servers.Good(server.Addr)

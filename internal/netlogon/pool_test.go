@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -370,6 +372,23 @@ func TestSideBySide(t *testing.T) {
 	if o := f.opened.Load(); o > channels {
 		t.Errorf("%d channels, want %d at most", o, channels)
 	}
+}
+
+// Netlogon may be on another port after a restart, and another service on its
+// old one.
+func TestNetlogonMoves(t *testing.T) {
+	f := newFakeDC(t)
+	p := f.pool()
+	mustAsk(t, p)
+	f.drop()
+	p.places[netip.MustParseAddr("127.0.0.1")] = f.mapper.Addr().(*net.TCPAddr).AddrPort() // where no Netlogon is
+	mustAsk(t, p)
+	f.drop()
+	p.places[netip.MustParseAddr("127.0.0.1")] = netip.MustParseAddrPort("127.0.0.1:1") // nobody
+	mustAsk(t, p)
+	f.mapper.Close() // not needed a second time
+	f.drop()
+	mustAsk(t, p)
 }
 
 func TestNoDCAndNoMachine(t *testing.T) {
