@@ -11,12 +11,14 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/lab"
 	"github.com/latchkey-nas/latchkey/internal/lab/nas"
+	"github.com/latchkey-nas/latchkey/internal/lab/peers"
 	"github.com/latchkey-nas/latchkey/internal/netlogon/ntlmtest"
 )
 
@@ -34,7 +36,7 @@ type machine struct {
 	rid    uint32 // of user00001
 }
 
-func newMachine(t *testing.T, suite string) *machine {
+func newMachine(t *testing.T, suite string, settings ...string) *machine {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	t.Cleanup(cancel)
@@ -49,6 +51,9 @@ func newMachine(t *testing.T, suite string) *machine {
 			t.Logf("the daemon's log:\n%s", log)
 		}
 	})
+	if err := m.WriteFile(ctx, "/etc/latchkey/latchkey.toml", []byte("version = 1\n"+strings.Join(settings, "\n")+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	if err := m.Start(ctx, false); err != nil {
 		t.Fatal(err)
 	}
@@ -84,6 +89,13 @@ func (m *machine) try(command string) (string, bool) {
 		m.t.Fatalf("%s: %v", command, err)
 	}
 	return strings.TrimSpace(r.Stdout + r.Stderr), r.Ok()
+}
+
+// in runs a command in another box, with the words of try.
+func (m *machine) in(box *lab.Box, command string) (string, bool) {
+	other := *m
+	other.NAS = nas.Attach(box)
+	return other.try(command)
 }
 
 func (m *machine) sh(command string) string {
@@ -132,6 +144,42 @@ func TestToolsOfSamba(t *testing.T) {
 	t.Run("rpcclient", m.rpcclient)
 	t.Run("killed all the time", m.killed)
 	t.Run("no domain controller", m.alone)
+}
+
+// What wbinfo prints beside a real winbindd with the same arithmetic is the same,
+// but for the case of names and the order of lists. (Its rid backend takes every
+// SID for a user and a group at once; its unknown RIDs are called "(null)".)
+func TestTheSameAsWinbindd(t *testing.T) {
+	m := newMachine(t, "", "[idmap]", "base = 2000000", "size = 1000000")
+	peer, err := peers.Winbind(m.ctx, m.domain.StartBox(t, "wb1", lab.BoxOptions{UseDNS: true, Krb5Conf: true}), m.domain, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ready := false; !ready; {
+		_, ready = m.in(peer.Box, "wbinfo -i user00001")
+		if m.ctx.Err() != nil {
+			t.Fatal("winbindd does not answer")
+		}
+	}
+	same := func(s string) string {
+		lines := strings.Split(strings.ToLower(s), "\n")
+		slices.Sort(lines)
+		return strings.Join(lines, "\n")
+	}
+	for _, args := range []string{"-p", "--own-domain", "-D $D", "-D BUILTIN", "-D NOSUCH", "--separator", "--getdcname=$D", "--getdcname=NOSUCH", "--dc-info=$D", "--dc-info=NOSUCH",
+		"-n user00001", `-n "$D\\user00001"`, `-n "$D\\"`, `-n 'domain users'`, `-n "BUILTIN\\Administrators"`, "-n nobody.here", `-n 'NOSUCH\\user00001'`,
+		"-s $U", "-s $S", "-s $S-513", "-s $S-99999999", "-s S-1-5-32-544", "-s S-1-1-0", "-s S-1-5-21-1-2-3-4",
+		"-S $U", "-Y $S-513", "-S S-1-5-21-1-2-3-4", fmt.Sprintf("-U %d", 2000000+m.rid), "-G 2000513", "-U 7", "--unix-ids-to-sids=g2000513,u7",
+		"-R 513,512", "--lookup-sids=$U,$S-513,S-1-5-32-544,$S-99999999",
+		"--user-sids=$U", "--user-domgroups=$U", "--user-sids=$S-99999999", "-u", "-g", "--group-info=nobody", "-i nobody.here",
+		"-a user00001%" + lab.UserPassword(1), "--pam-logon=user00001%" + lab.UserPassword(1), "--sequence", "-N x", "-I 192.0.2.1",
+	} {
+		ours, ok := m.try("wbinfo " + args)
+		theirs, also := m.in(peer.Box, "wbinfo "+args)
+		if ok != also || same(ours) != same(theirs) {
+			t.Errorf("wbinfo %s: latchkey (%t)\n%s\nwinbindd (%t)\n%s", args, ok, ours, also, theirs)
+		}
+	}
 }
 
 func (m *machine) wbinfo(t *testing.T) {
@@ -352,9 +400,8 @@ func (m *machine) rpcclient(t *testing.T) {
 	}
 }
 
-// killed: the listening sockets outlive the worker, so a client waits for the
-// next one. One that was being answered in that very moment sees the end of its
-// connection, as after any crash.
+// killed: sockets, connections and what is asked on them outlive the worker, so a
+// client waits for the next one and notices nothing.
 func (m *machine) killed(t *testing.T) {
 	m.t = t
 	out := m.sh(`
@@ -362,7 +409,7 @@ func (m *machine) killed(t *testing.T) {
 		failed=0; i=0
 		while [ $i -lt 100 ]; do i=$((i+1)); wbinfo -i user00001 >/dev/null 2>&1 || failed=$((failed+1)); wbinfo -S $U >/dev/null 2>&1 || failed=$((failed+1)); sleep 0.02; done
 		touch /tmp/enough; wait; rm /tmp/enough; echo $failed`)
-	if out != "0" && out != "1" && out != "2" {
+	if out != "0" {
 		t.Errorf("%s of 200 lookups failed while the worker was killed every 400 ms", out)
 	}
 	m.until("the tools work afterwards", "wbinfo -t")
