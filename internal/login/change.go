@@ -83,7 +83,11 @@ func (l *Login) changePassword(ctx context.Context, a *attempt, old, new secret.
 	}
 	if err != nil {
 		var words *kerberos.PasswordError
-		if a.proved = a.proved || errors.As(err, &words) && fault.Is(err, fault.Denied); a.proved && words.Text != "" {
+		if !errors.As(err, &words) {
+			return nil, err
+		}
+		a.proved = a.proved || fault.Is(err, fault.Denied) // a policy looks at the new one once the old one was right
+		if words.Text != "" {
 			return strings.Split(words.Text, "\n"), err
 		}
 		return nil, err
