@@ -402,3 +402,23 @@ func TestSsoKeysAreAllSetOrNone(t *testing.T) {
 		}
 	}
 }
+
+// TestListWithAMistakeIsNoName: `["*"]` must not become the name of somebody.
+func TestListWithAMistakeIsNoName(t *testing.T) {
+	folder, file := t.TempDir(), filepath.Join(t.TempDir(), "latchkey.toml")
+	if err := os.WriteFile(file, []byte("version = 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]string{`["*"]`: "is everybody", `["alice", "%*"]`: "is everybody", `["", "x"]`: "api.admins", `*`: "is everybody",
+		`["%AAD DC Administrators", "S-1-5-21-1-2-3-1103"]`: "", `alice`: ""} {
+		_, err := Set(file, folder, "api.admins", text)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+	for text, good := range map[string]bool{"altSecurityIdentities": true, "extensionAttribute5": true, "": true, "a b": false, "1x": false, "x)(y=*": false} {
+		if _, err := Set(file, folder, "directory.ssh_keys", text); (err == nil) != good {
+			t.Errorf("directory.ssh_keys = %q: %v", text, err)
+		}
+	}
+}

@@ -135,6 +135,9 @@ func insert(tree map[string]any, k Key, text string) error {
 	if err == nil && !strings.ContainsAny(text, "\n\r") {
 		err = k.assign(&c, parsed.V)
 	}
+	if _, list := parsed.V.([]any); list && err != nil {
+		return fmt.Errorf("%s %w", k.Name, err) // a list with a mistake is no name in brackets
+	}
 	if err != nil || strings.ContainsAny(text, "\n\r") {
 		if bare := k.assign(&c, text); bare != nil {
 			if parsed.V == nil {

@@ -25,6 +25,9 @@ func (d *Daemon) members() peer.Members {
 		}
 		return nil
 	}
+	if a := d.admins.Load(); a != nil {
+		m.AdminUIDs = a.uids
+	}
 	m.AdminGroups, m.LoginGroups = group(config.AdminGroup), group(config.LoginGroup)
 	for _, who := range d.settings.now().API.Authenticators {
 		kind, number, numeric := strings.Cut(who, ":")

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/accounts"
@@ -95,12 +96,16 @@ type Daemon struct {
 	life   context.Context
 
 	keyKick chan struct{} // wakes the keeper of the machine's key
+
+	adminKick chan struct{} // wakes who looks up the administrators
+	admins    atomic.Pointer[admins]
+	admitted  atomic.Bool // the socket lets them in
 }
 
 // New opens the store and prepares the doors. It fails only where not even an
 // explanation could be served.
 func New(ctx context.Context, opt Options) (*Daemon, error) {
-	d := &Daemon{opt: opt, log: opt.Log, life: ctx, keyKick: make(chan struct{}, 1)}
+	d := &Daemon{opt: opt, log: opt.Log, life: ctx, keyKick: make(chan struct{}, 1), adminKick: make(chan struct{}, 1)}
 	var err error
 	if d.settings, err = openSettings(opt); err != nil {
 		return nil, err
@@ -172,6 +177,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		all.Go(func() { d.giveBack(ctx) })
 		all.Go(func() { d.login.Run(ctx) })
 		all.Go(func() { d.keepKeyYoung(ctx) })
+		all.Go(func() { d.keepAdmins(ctx) })
 		all.Go(func() { d.runSso(ctx) })
 	}
 	for _, name := range []peer.Name{peer.API, peer.Admin} {

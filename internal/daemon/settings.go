@@ -156,6 +156,7 @@ func (d *Daemon) apply(ctx context.Context, before *config.Loaded) {
 		return
 	}
 	d.wakeKeeper()
+	d.wakeAdmins()
 	after := d.settings.now()
 	if directoryDiffers(&before.Directory, &after.Directory) {
 		if err := d.restart(ctx, nil); err != nil {

@@ -63,6 +63,7 @@ func (d *Daemon) Status(ctx context.Context) (*latchkeyv1.Status, error) {
 	}
 	d.fillMachine(st, machine)
 	fillKey(machine, problem)
+	d.fillAdmins(problem)
 	if err := d.store.View(ctx, func(v *store.View) error { return fillCounts(st, v) }); err != nil {
 		return nil, err
 	}
