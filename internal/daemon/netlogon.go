@@ -69,15 +69,25 @@ func (d *Daemon) fillNTLM(problem func(id, summary, remedy string, since time.Ti
 		return
 	}
 	s := m.netlogon.State()
-	_, decided := netlogon.StatusOf(s.Problem)
-	switch {
-	case s.Problem == nil:
-	case decided:
-		problem("ntlm", "nobody can sign in by NTLM: "+s.Problem.Error(), fault.Remedy(s.Problem), s.Since)
-	case m.mirror.Status().UnreachableSince.IsZero() && time.Since(s.Since) > checkNTLM:
-		problem("ntlm", "nobody can sign in by NTLM: "+s.Problem.Error(),
-			"the domain controllers' ports 135 and 49152 to 65535 (RPC) have to be reachable from this machine; see the network's rules", s.Since)
+	if summary, remedy := ntlmProblem(s, m.mirror.Status().UnreachableSince.IsZero(), time.Now()); summary != "" {
+		problem("ntlm", summary, remedy, s.Since)
 	}
+}
+
+// ntlmProblem is what there is to tell; empty: nothing. directory says whether a
+// domain controller answers there.
+func ntlmProblem(s netlogon.State, directory bool, now time.Time) (summary, remedy string) {
+	if s.Problem == nil {
+		return "", ""
+	}
+	summary = "nobody can sign in by NTLM: " + s.Problem.Error()
+	if _, decided := netlogon.StatusOf(s.Problem); decided {
+		return summary, fault.Remedy(s.Problem)
+	}
+	if directory && now.Sub(s.Since) > checkNTLM {
+		return summary, "the domain controllers' ports 135 and 49152 to 65535 (RPC) have to be reachable from this machine; see the network's rules"
+	}
+	return "", ""
 }
 
 // machineAccount is the store's record as package netlogon wants it.
