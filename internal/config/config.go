@@ -187,6 +187,7 @@ type Web struct {
 	Certificate     string // PEM files; empty: a self-signed one
 	Key             string
 	Hostnames       []string // empty: the machine's name in its domain
+	Negotiate       bool     // a ticket signs in
 	NegotiateFrom   []string // networks
 	NegotiateGroups []string // names or SIDs; empty: everybody
 }
@@ -253,7 +254,7 @@ func Default() Config {
 			Enumerate: true,
 		},
 		Login: Login{Offline: "on", OfflineAge: 14 * 24 * time.Hour, PasswordURL: "https://mysignins.microsoft.com/security-info/password/change"},
-		Web:   Web{Listen: ":8443"},
+		Web:   Web{Listen: ":8443", Negotiate: true},
 		SSO:   SSO{Authority: oidc.DefaultAuthority, ResponseMode: oidc.FormPost, Idle: 12 * time.Hour, Lifetime: 7 * 24 * time.Hour},
 		Samba: Samba{Pipe: "/run/samba/winbindd/pipe", PrivilegedPipe: "/var/lib/samba/winbindd_privileged/pipe"},
 		Log:   Log{Level: "info", Format: "text"},

@@ -40,7 +40,7 @@ func (d *Daemon) openWeb() *web.Server {
 // is set.
 func (d *Daemon) webSettings() web.Settings {
 	c := d.settings.now()
-	set := web.Settings{Hostnames: c.Web.Hostnames, Certificate: c.Web.Certificate, Key: c.Web.Key, NegotiateGroups: c.Web.NegotiateGroups,
+	set := web.Settings{Hostnames: c.Web.Hostnames, Certificate: c.Web.Certificate, Key: c.Web.Key, Negotiate: c.Web.Negotiate, NegotiateGroups: c.Web.NegotiateGroups,
 		Callbacks: []string{oidc.Callback, oidc.QNAPCallback}}
 	for _, text := range c.Web.NegotiateFrom {
 		if p, err := config.ParseNetwork(text); err == nil { // it was checked

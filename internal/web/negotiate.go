@@ -22,13 +22,17 @@ const maxTicket = 96 << 10
 // negotiateTime bounds the decision about one ticket.
 const negotiateTime = 10 * time.Second
 
-// mayNegotiate says whether browsers of that address are asked for a ticket.
+// mayNegotiate says whether browsers of that address may bring a ticket.
 func (s *Server) mayNegotiate(r *http.Request) bool {
-	if s.c.Negotiator == nil {
-		return false
-	}
-	from := remote(r)
-	return slices.ContainsFunc(s.c.Settings().NegotiateFrom, func(p netip.Prefix) bool { return p.Contains(from) })
+	set := s.c.Settings()
+	return s.c.Negotiator != nil && set.Negotiate && (len(set.NegotiateFrom) == 0 || s.silently(r))
+}
+
+// silently says whether browsers of that address are asked for one before they
+// see the sign-in page.
+func (s *Server) silently(r *http.Request) bool {
+	set, from := s.c.Settings(), remote(r)
+	return s.c.Negotiator != nil && set.Negotiate && slices.ContainsFunc(set.NegotiateFrom, func(p netip.Prefix) bool { return p.Contains(from) })
 }
 
 // token returns what the browser sent (RFC 4559 4.2); nil: nothing.

@@ -92,7 +92,7 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, where, http.StatusSeeOther)
 		}
 		switch {
-		case s.mayNegotiate(r) && !strings.Contains(tried, triedTicket):
+		case s.silently(r) && !strings.Contains(tried, triedTicket):
 			try(triedTicket, g.to("/auth/negotiate"))
 			return
 		case cookie(r, cookieEntra) != "" && !strings.Contains(tried, triedEntra) && s.c.Sessions.Ready() == nil:

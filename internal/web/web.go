@@ -73,8 +73,11 @@ type Settings struct {
 	Certificate, Key string
 	// Callbacks are the paths to which Entra ID sends people back.
 	Callbacks []string
-	// NegotiateFrom are the networks whose browsers are asked for a ticket; empty:
-	// nobody's are.
+	// Negotiate says whether a ticket signs in at all.
+	Negotiate bool
+	// NegotiateFrom are the networks whose browsers are asked for a ticket before
+	// they see the sign-in page; no others may then bring one. Empty: whoever
+	// clicks may, and nobody is asked before.
 	NegotiateFrom []netip.Prefix
 	// NegotiateGroups, where not empty, are names or SIDs of groups to whose
 	// members alone a ticket is good.

@@ -94,10 +94,12 @@ func open(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	s := &site{t: t, stack: &stack{}, log: &strings.Builder{}, settings: &Settings{Hostnames: []string{"nas.contoso.test"}, Callbacks: []string{oidc.Callback, oidc.QNAPCallback}}}
+	s := &site{t: t, stack: &stack{}, log: &strings.Builder{}, settings: &Settings{Negotiate: true, Hostnames: []string{"nas.contoso.test"}, Callbacks: []string{oidc.Callback, oidc.QNAPCallback}}}
 	now := func() time.Time { return time.Now().Add(time.Duration(s.clock.Load()) * time.Second) }
 	s.sessions, err = session.New(t.Context(), session.Config{Store: db, Log: slog.New(slog.DiscardHandler), Now: now,
-		Accept: func(context.Context, login.Request, string, string) (*login.Result, error) { return nil, errors.New("nobody asks") },
+		Accept: func(context.Context, login.Request, string, string) (*login.Result, error) {
+			return nil, errors.New("nobody asks")
+		},
 		Policy: func(context.Context) (access.Policy, error) { return access.New(), nil },
 		Settings: func() session.Settings {
 			return session.Settings{Base: "https://nas.contoso.test:8443", Apps: []session.App{{Name: "photos", Redirects: []string{"https://photos.contoso.test/cb"}}}}
@@ -381,7 +383,7 @@ func TestNamesAreTextOnly(t *testing.T) {
 
 func TestHeaders(t *testing.T) {
 	s := open(t)
-	for path, status := range map[string]int{"/auth/sign-in": 200, "/nowhere": 404, "/auth/account": 303, "/auth/negotiate/test": 200} {
+	for path, status := range map[string]int{"/auth/sign-in": 200, "/nowhere": 404, "/auth/account": 303, "/auth/negotiate/test": 401} {
 		a := s.visitor().get(path)
 		h := a.Header
 		if a.StatusCode != status || h.Get("Content-Security-Policy") != policy || h.Get("X-Content-Type-Options") != "nosniff" || h.Get("X-Frame-Options") != "DENY" ||
@@ -551,7 +553,7 @@ func TestNegotiateBySubnetAndGroup(t *testing.T) {
 		groups []string
 		in     bool
 	}{
-		{"", nil, false}, {"10.0.0.0/8", nil, false}, {"127.0.0.1/32", nil, true}, {"127.0.0.0/8", []string{"Office"}, true},
+		{"", nil, true}, {"10.0.0.0/8", nil, false}, {"127.0.0.1/32", nil, true}, {"127.0.0.0/8", []string{"Office"}, true},
 		{"127.0.0.0/8", []string{"S-1-5-21-1-2-3-1104"}, true}, {"127.0.0.0/8", []string{"others"}, false},
 	} {
 		s.settings.NegotiateFrom, s.settings.NegotiateGroups = nil, test.groups
@@ -564,6 +566,20 @@ func TestNegotiateBySubnetAndGroup(t *testing.T) {
 		if in := v.jar[session.Cookie] != ""; in != test.in {
 			t.Errorf("%+v: %d, signed in %v", test, a.StatusCode, in)
 		}
+		if test.from == "" { // by a click only
+			if a := s.visitor().get("/auth/sign-in"); a.StatusCode != 200 || !strings.Contains(a.text, `id="computer"`) {
+				t.Errorf("a first visit: %d\n%s", a.StatusCode, a.text)
+			}
+		}
+	}
+	s.settings.Negotiate, s.settings.NegotiateGroups = false, nil
+	v := s.visitor()
+	v.header = negotiate("ticket")
+	if a := v.get("/auth/negotiate"); v.jar[session.Cookie] != "" || a.Header.Get("WWW-Authenticate") != "" {
+		t.Errorf("switched off: %d, signed in", a.StatusCode)
+	}
+	if a := s.visitor().get("/auth/sign-in"); strings.Contains(a.text, `id="computer"`) {
+		t.Error("switched off, and offered")
 	}
 }
 
@@ -589,7 +605,9 @@ func TestNegotiateTestPage(t *testing.T) {
 			t.Errorf("%q: the test page signs in", token)
 		}
 	}
+	s.settings.Negotiate = false
 	see("", 200, en.text("test.why.off"))
+	s.settings.Negotiate = true
 	s.settings.NegotiateFrom = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	host := strings.TrimPrefix(s.URL, "https://")
 	see("", 401, en.text("test.why.no-ticket", host))
