@@ -39,19 +39,20 @@ type fakeDC struct {
 	key      [16]byte
 	conns    map[net.Conn]bool
 
-	flags     atomic.Uint32 // what it can do; 0: all
-	liar      atomic.Bool   // it does not know the password, and takes any
-	noHeaders atomic.Bool   // the checksum does not cover headers
-	fragment  atomic.Int32  // bytes of stub data per fragment of an answer; 0: 4000
-	groups    atomic.Int32
-	status    atomic.Uint32
-	asked     atomic.Int32 // questions it has read
-	opened    atomic.Int32 // channels
-	cut       atomic.Bool  // close the connection in place of an answer
-	refuse    atomic.Bool  // a fault in place of the next answer
-	deny      atomic.Int32 // refuse the channel so often
-	tamper    atomic.Bool  // change a byte of each sealed answer
-	hold      chan struct{}
+	flags      atomic.Uint32 // what it can do; 0: all
+	liar       atomic.Bool   // it does not know the password, and takes any
+	noHeaders  atomic.Bool   // the checksum does not cover headers
+	fragment   atomic.Int32  // bytes of stub data per fragment of an answer; 0: 4000
+	groups     atomic.Int32
+	status     atomic.Uint32
+	asked      atomic.Int32  // questions it has read
+	opened     atomic.Int32  // channels
+	cut        atomic.Bool   // close the connection in place of an answer
+	refuse     atomic.Bool   // a fault in place of the next answer
+	parameters atomic.Uint32 // of the last question
+	deny       atomic.Int32  // refuse the channel so often
+	tamper     atomic.Bool   // change a byte of each sealed answer
+	hold       chan struct{}
 }
 
 type epmServer struct {
@@ -282,6 +283,7 @@ func (f *fakeDC) SAMLogonEx(_ context.Context, r *logon.SAMLogonExRequest) (*log
 	if n.LMChallengeResponse.Length != 0 || len(n.LMChallengeResponse.Buffer) != 0 {
 		f.t.Error("an LM response was sent")
 	}
+	f.parameters.Store(n.Identity.ParameterControl)
 	key := func(b byte) *logon.CypherBlock { return &logon.CypherBlock{Data: []byte{b, b, b, b, b, b, b, b}} }
 	sam := &logon.ValidationSAMInfo4{EffectiveName: text(n.Identity.UserName.Buffer), LogonDomainName: text(n.Identity.LogonDomainName.Buffer), UserID: 1106,
 		LogonTime:      &logon.OldLargeInteger{LowPart: 0xd53e8000, HighPart: 0x019db1de},

@@ -17,11 +17,18 @@ const (
 	sizeNTLM  = 24 // NTLMv1, NTLMv2 session security, MS-CHAPv2
 )
 
+// passedOn are the bits of Logon.Parameters that reach the domain controller:
+// accounts of servers and of workstations may be asked about (bits E and K of
+// MS-NRPC 2.2.1.4.15), and MS-CHAPv2. The others let in guests, or send
+// passwords in clear.
+const passedOn = 0x20 | 0x800 | ParameterMSCHAPv2
+
 // admit refuses what must not be asked at all, and returns what is sent.
 func (p *Pool) admit(l Logon) (Logon, error) {
 	// An LM response proves less than the NT response beside it, and a DC may
 	// take either.
 	l.LM = nil
+	l.Parameters &= passedOn
 	for _, name := range []string{l.Domain, l.User, l.Workstation} {
 		if !utf8.ValidString(name) || utf8.RuneCountInString(name) > maxName || strings.ContainsRune(name, 0) {
 			return l, refusal(StatusInvalidParameter, "a name that cannot be one", "")

@@ -119,6 +119,13 @@ func TestSamLogonIsRefusedWithoutAsking(t *testing.T) {
 	if _, err := p.SamLogon(t.Context(), edit(func(l *Logon) { l.NT = make([]byte, 24); l.Parameters = ParameterMSCHAPv2 })); err != nil {
 		t.Errorf("MS-CHAPv2, allowed: %v", err)
 	}
+	for given, want := range map[uint32]uint32{0: 0, 0x820: 0x820, ^uint32(0): 0x820} {
+		l := question()
+		l.Parameters = given
+		if _, err := p.SamLogon(t.Context(), l); err != nil || f.parameters.Load() != want {
+			t.Errorf("parameters %x went as %x, want %x; %v", given, f.parameters.Load(), want, err)
+		}
+	}
 	if _, err := p.SamLogon(t.Context(), edit(func(l *Logon) { l.NT = make([]byte, 24) })); err == nil {
 		t.Error("NTLMv1 where MS-CHAPv2 is allowed: it was asked about")
 	}
