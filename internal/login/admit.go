@@ -63,7 +63,7 @@ func (l *Login) admit(ctx context.Context, a *attempt, p *person, how How) (*Res
 }
 
 // proven finds the row of a SID that was proved, fresh from the directory where
-// that answers. Former SIDs of a row find nobody.
+// that answers, or read from it within latelyTime. Former SIDs of a row find nobody.
 func (l *Login) proven(ctx context.Context, a *attempt, d *Domain, sid identity.SID) (*person, error) {
 	if !sid.In(d.Names.SID) {
 		return nil, fault.Wrap(fault.NotFound, "find "+sid.String(), ErrOtherDomain)
@@ -72,8 +72,13 @@ func (l *Login) proven(ctx context.Context, a *attempt, d *Domain, sid identity.
 	if err != nil {
 		return nil, err
 	}
-	if p, err = l.renew(ctx, d, p); err != nil {
-		return nil, err
+	if begun := l.c.Now(); p.user.State&^identity.Guest != 0 || !l.lately.has(p.user.Row, begun) {
+		if p, err = l.renew(ctx, d, p); err != nil {
+			return nil, err
+		}
+		if l.mayAsk() {
+			l.lately.note(p.user.Row, begun)
+		}
 	}
 	if p.user.SID != sid {
 		return nil, fault.WithRemedy(fault.Errorf(fault.NotFound, "%s is a former SID of %s", sid, p.user.Account),

@@ -152,6 +152,7 @@ type Login struct {
 	later    sync.WaitGroup
 	pause    func(context.Context, time.Duration) // pause, but for tests
 	tickets  tickets
+	lately   lately
 
 	mu         sync.Mutex
 	unreadable time.Time // until when the directory is not asked again
