@@ -250,7 +250,10 @@ join wrote to /etc.`,
 			if err != nil {
 				return err
 			}
-			return a.krb5Undo()
+			if err := a.krb5Undo(); err != nil {
+				return err
+			}
+			return a.sambaStays()
 		},
 	}
 	f := cmd.Flags()

@@ -209,6 +209,15 @@ func (s *samba) waitPipes(ctx context.Context) error {
 	}
 }
 
+// sambaStays tells, at the end of a membership, of a smbd that still relies on it.
+func (a *app) sambaStays() error {
+	state, err := a.smb.State(smbconf.Main)
+	if err != nil || !state.Made {
+		return nil
+	}
+	return a.known("samba", "Samba", "smbd still asks latchkey, which knows nobody any more", "latchkey samba disable; then systemctl restart smbd")
+}
+
 func (a *app) sambaDisable(ctx context.Context, smbConf string) error {
 	if err := a.needRoot("samba disable"); err != nil {
 		return err

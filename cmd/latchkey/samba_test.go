@@ -411,6 +411,20 @@ func TestSambaEnableRollsBack(t *testing.T) {
 	}
 }
 
+// A machine that leaves its domain is told of the smbd that relied on it.
+func TestLeaveTellsOfSamba(t *testing.T) {
+	n := newNAS(t, false)
+	if text, exit := n.run("leave"); exit != 0 || strings.Contains(text, "samba") {
+		t.Errorf("without Samba: %s", text)
+	}
+	if text, exit := n.run("samba", "enable"); exit != 0 {
+		t.Fatal(text)
+	}
+	if text, exit := n.run("leave"); exit != 0 || !strings.Contains(text, "latchkey samba disable") {
+		t.Errorf("with Samba: exit status %d\n%s", exit, text)
+	}
+}
+
 func TestSambaCheck(t *testing.T) {
 	n := newNAS(t, true)
 	n.golden("samba_check_before", []string{"samba", "check"})
