@@ -29,8 +29,15 @@ func (l *Login) SpyPauses(f func(time.Duration)) {
 
 // Pace makes refusals by the domain take d from now on.
 func (l *Login) Pace(d time.Duration) {
-	for range len(l.pace.last) {
+	for range len(l.pace.took.last) {
 		l.pace.measured(d)
 		l.ntlmPace.measured(d)
+	}
+}
+
+// Overslept makes pauses end d later than asked for from now on.
+func (l *Login) Overslept(d time.Duration) {
+	for range len(l.pace.late.last) {
+		l.pace.overslept(d)
 	}
 }

@@ -36,7 +36,7 @@ func ForStranger(err error) error {
 }
 
 // even makes a refusal that was decided here take as long as one by the domain:
-// who does not exist is refused no sooner than who does.
+// who does not exist is refused no sooner than who does, and no later.
 func (l *Login) even(ctx context.Context, a *attempt, p *pace, begun time.Time, err error) {
 	spent := l.c.Now().Sub(begun)
 	switch {
@@ -44,7 +44,13 @@ func (l *Login) even(ctx context.Context, a *attempt, p *pace, begun time.Time, 
 	case a.event.Sent:
 		p.measured(spent)
 	default:
-		l.pause(ctx, p.median()-spent)
+		wait := p.pause() - spent
+		if wait <= 0 {
+			return
+		}
+		at := time.Now()
+		l.pause(ctx, wait)
+		p.overslept(time.Since(at) - wait)
 	}
 }
 
@@ -71,30 +77,56 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 // pace remembers how long refusals by a KDC take, so that one that was decided
-// here does not answer sooner.
+// here does not answer sooner; and how much later than asked for a pause ends on a
+// busy machine, so that it does not answer later.
 type pace struct {
-	mu   sync.Mutex
+	mu         sync.Mutex
+	took, late ring
+}
+
+// ring is the last times of something.
+type ring struct {
 	last [33]time.Duration
 	n    int
+}
+
+func (r *ring) add(d time.Duration) {
+	r.last[r.n%len(r.last)] = d
+	r.n++
+}
+
+// median is 0 where there is none.
+func (r *ring) median() time.Duration {
+	n := min(r.n, len(r.last))
+	if n == 0 {
+		return 0
+	}
+	all := slices.Clone(r.last[:n])
+	slices.Sort(all)
+	return all[n/2]
 }
 
 // measured adds the time of one refusal that came from a KDC.
 func (p *pace) measured(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.last[p.n%len(p.last)] = d
-	p.n++
+	p.took.add(d)
 }
 
-// median is how long a refusal takes; a guess while none was measured.
-func (p *pace) median() time.Duration {
+// overslept adds how much later than asked for a pause ended.
+func (p *pace) overslept(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n := min(p.n, len(p.last))
-	if n == 0 {
+	p.late.add(min(max(d, 0), coarse))
+}
+
+// pause is how long a refusal is to take until a pause ends; a guess while none
+// was measured.
+func (p *pace) pause() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.took.n == 0 {
 		return 15 * time.Millisecond
 	}
-	all := slices.Clone(p.last[:n])
-	slices.Sort(all)
-	return all[n/2]
+	return p.took.median() - p.late.median()
 }

@@ -87,3 +87,20 @@ func (w *world) spend(name string) {
 		}
 	}
 }
+
+// What pauses are late on a busy machine is taken off them, up to two
+// milliseconds: a machine that slept for a minute does not answer at once.
+func TestPausesMakeUpForBeingLate(t *testing.T) {
+	for _, tc := range []struct{ late, off time.Duration }{{0, 0}, {-time.Second, 0}, {time.Millisecond, time.Millisecond}, {time.Minute, 2 * time.Millisecond}} {
+		w := newWorld(t)
+		w.login.Pace(time.Hour)
+		w.login.Overslept(tc.late)
+		w.login.SpyPauses(func(d time.Duration) { w.pauses = append(w.pauses, d) })
+		if _, err := w.try("nobody-here", "x"); err == nil {
+			t.Fatal("let in")
+		}
+		if len(w.pauses) != 1 || w.pauses[0] > time.Hour-tc.off || w.pauses[0] < time.Hour-time.Minute {
+			t.Errorf("late by %s: held back for %v, want %s less than an hour at least", tc.late, w.pauses, tc.off)
+		}
+	}
+}
