@@ -34,6 +34,10 @@ const everyOne = `   server signing = mandatory
    path = /srv/data
    read only = no
    force group = "AADDSCONTOSO\group0005"
+[asother]
+   path = /srv/data
+   read only = no
+   force user = AADDSCONTOSO\user00007
 [invalid]
    path = /srv/data
    invalid users = @"AADDSCONTOSO\outer"
@@ -103,6 +107,10 @@ func smbSignIn(t *testing.T, suite string) {
 		s.use(person(3, ticket), "forced", "put /etc/hostname forced-"+file, "")
 		if got := s.sh("stat -c '%U %G' /srv/data/forced-" + file); got != "user00003 group0005" {
 			t.Errorf("force group: owned by %s", got)
+		}
+		s.use(person(3, ticket), "asother", "put /etc/hostname asother-"+file, "")
+		if got := s.sh("stat -c %U /srv/data/asother-" + file); got != "user00007" {
+			t.Errorf("force user: owned by %s", got)
 		}
 		// Encryption and signing are what the session's key is good for.
 		s.use(person(1, ticket), "sealed", "put /etc/hostname sealed-"+file, "", "--client-protection=encrypt")
