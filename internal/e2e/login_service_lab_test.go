@@ -71,7 +71,7 @@ func TestLoginServiceOfApps(t *testing.T) {
 	s.try(s.nas.MustJoin(s.ctx, s.domain))
 	const old, renewed = "Passw0rd!Lab", "N3w-Passw0rd!"
 	ordinary := map[string][][]byte{"userAccountControl": lab.Text("512")} // without "never expires"
-	for _, u := range []lab.User{{Name: "stale", Password: old, Attrs: ordinary}, {Name: "off", Password: old, Disabled: true}} {
+	for _, u := range []lab.User{{Name: "stale", Mail: "Stale.Bread@wonder.test", Nick: "bread", Password: old, Attrs: ordinary}, {Name: "off", Password: old, Disabled: true}} {
 		if _, err := s.domain.AddUser(s.ctx, u); err != nil {
 			t.Fatal(err)
 		}
@@ -98,6 +98,21 @@ func TestLoginServiceOfApps(t *testing.T) {
 	if _, err := api.Authenticate(s.ctx, &latchkeyv1.AuthenticateRequest{Name: "stale", Password: []byte(renewed), Service: "photos"}); err != nil {
 		t.Errorf("with the new password: %v", err)
 	}
+
+	// By the name at the tenant's first domain always, by the mail address where
+	// the configuration says so.
+	as := func(name string) error {
+		r, err := api.Authenticate(s.ctx, &latchkeyv1.AuthenticateRequest{Name: name, Password: []byte(renewed), Service: "photos"})
+		if err == nil && r.GetSession().GetUser().GetUsername() != "stale" {
+			t.Errorf("%s is %v", name, r.GetSession().GetUser())
+		}
+		return err
+	}
+	s.wantCode("the first domain", as("Bread@contoso.onmicrosoft.com"), codes.OK)
+	s.wantCode("the mail address", as("stale.bread@wonder.test"), codes.Unauthenticated)
+	s.cli(0, "config", "set", "login.alternate_id", "true")
+	s.wantCode("the mail address, now", as("stale.bread@wonder.test"), codes.OK)
+
 	changed, err := api.ChangePassword(s.ctx, &latchkeyv1.ChangePasswordRequest{Name: "stale", OldPassword: []byte("wrong"), NewPassword: []byte(old)})
 	s.wantCode("a wrong old password", err, codes.Unauthenticated)
 	if changed, err = api.ChangePassword(s.ctx, &latchkeyv1.ChangePasswordRequest{Name: "user00002", OldPassword: []byte(lab.UserPassword(2)), NewPassword: []byte(renewed)}); err == nil {
