@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
@@ -70,7 +71,12 @@ type ForwardConfig struct {
 type Forward struct {
 	c    ForwardConfig
 	gate *peer.Gate
-	http *http.Server
+	http *http.Server // for all but the plain question; see check.go
+	slow *handover
+
+	mu      sync.Mutex
+	conns   map[net.Conn]struct{} // that ask plain questions
+	stopped bool
 }
 
 type callerKey struct{}
@@ -80,33 +86,23 @@ func NewForward(c ForwardConfig) *Forward {
 	if c.Identify == nil {
 		c.Identify = peer.CallerOf
 	}
-	f := &Forward{c: c, gate: peer.NewGate(peer.Auth, c.Limits, c.Log, c.Identify)}
-	f.http = &http.Server{Handler: f, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
-		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
+	f := &Forward{c: c, gate: peer.NewGate(peer.Auth, c.Limits, c.Log, c.Identify), slow: newHandover(), conns: map[net.Conn]struct{}{}}
+	f.http = &http.Server{Handler: f, ReadHeaderTimeout: headersTime, ReadTimeout: 2 * headersTime, WriteTimeout: 2 * headersTime,
+		IdleTimeout: keptTime, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
 			who := session.Caller{UID: ^identity.UID(0)}
-			if c, ok := conn.(*peer.Conn); ok {
-				p := c.Caller()
-				who = session.Caller{UID: p.UID, GIDs: append([]identity.GID{p.GID}, p.Groups...)}
+			if h, ok := conn.(*handed); ok {
+				who = callerOf(h.Conn)
 			}
 			return context.WithValue(ctx, callerKey{}, who)
 		}}
 	return f
 }
 
-// Serve answers on a Unix socket until Stop; nil then.
-func (f *Forward) Serve(ln net.Listener) error {
-	if err := f.http.Serve(f.gate.Listen(ln)); err != http.ErrServerClosed {
-		return fault.Wrap(fault.Internal, "serve auth", err)
-	}
-	return nil
-}
-
-// Stop lets requests that are under way end until ctx does.
-func (f *Forward) Stop(ctx context.Context) {
-	if f.http.Shutdown(ctx) != nil {
-		_ = f.http.Close()
-	}
+// callerOf is the process at the other end, as package session has it.
+func callerOf(c *peer.Conn) session.Caller {
+	p := c.Caller()
+	return session.Caller{UID: p.UID, GIDs: append([]identity.GID{p.GID}, p.Groups...)}
 }
 
 // ServeHTTP answers one request.
@@ -158,6 +154,11 @@ func (f *Forward) placeOf(r *http.Request) (place, bool) {
 			*from.field = values[0]
 		}
 	}
+	return f.placeAt(p)
+}
+
+// placeAt finds the app of a place.
+func (f *Forward) placeAt(p place) (place, bool) {
 	if p.host == "" || len(p.host) > 300 || strings.ContainsFunc(p.host, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("/\\@?#,;\"", r) }) {
 		return p, false
 	}
@@ -181,34 +182,53 @@ func hostOnly(host string) string {
 
 func (f *Forward) check(w http.ResponseWriter, r *http.Request) {
 	p, ok := f.placeOf(r)
-	if !ok {
-		f.c.Log.Debug("forward-auth was asked for a host of no app of the caller", "host", clipped(p.host), "uid", p.caller.UID)
-		w.WriteHeader(http.StatusForbidden)
-		return
+	a := verdict{status: http.StatusForbidden}
+	if ok {
+		a = f.decide(r.Context(), p, cookie(r, session.Cookie))
+	} else {
+		f.notOurs(p)
 	}
-	person, err := f.c.Sessions.Check(r.Context(), cookie(r, session.Cookie), p.app)
 	h := w.Header()
+	switch a.status {
+	case http.StatusOK:
+		h[HeaderUser], h[HeaderUID], h[HeaderGroups] = []string{a.user}, []string{a.uid}, []string{a.groups}
+	case http.StatusUnauthorized:
+		h[HeaderSignIn] = []string{a.signIn}
+	}
+	w.WriteHeader(a.status)
+}
+
+func (f *Forward) notOurs(p place) {
+	f.c.Log.Debug("forward-auth was asked for a host of no app of the caller", "host", clipped(p.host), "uid", p.caller.UID)
+}
+
+// verdict is the answer to one question.
+type verdict struct {
+	status            int
+	user, uid, groups string // with 200
+	signIn            string // with 401
+}
+
+// decide says whether a request with this session's token may come through.
+func (f *Forward) decide(ctx context.Context, p place, token string) verdict {
+	person, err := f.c.Sessions.Check(ctx, token, p.app)
 	switch fault.KindOf(err) {
 	case fault.Unknown:
 		if err != nil {
-			w.WriteHeader(http.StatusInternalServerError)
-			return
+			return verdict{status: http.StatusInternalServerError}
 		}
-		user, uid, groups := person.Header()
-		h[HeaderUser], h[HeaderUID], h[HeaderGroups] = []string{user}, []string{uid}, []string{groups}
-		w.WriteHeader(http.StatusOK)
+		v := verdict{status: http.StatusOK}
+		v.user, v.uid, v.groups = person.Header()
+		return v
 	case fault.BadCredential, fault.NotFound:
-		h[HeaderSignIn] = []string{f.signIn(p)}
-		w.WriteHeader(http.StatusUnauthorized)
+		return verdict{status: http.StatusUnauthorized, signIn: f.signIn(p)}
 	case fault.Denied:
-		w.WriteHeader(http.StatusForbidden)
+		return verdict{status: http.StatusForbidden}
 	case fault.Unreachable, fault.Exhausted:
-		h["Retry-After"] = []string{"5"}
-		w.WriteHeader(http.StatusServiceUnavailable)
-	default:
-		f.c.Log.Error("forward-auth failed", "error", err)
-		w.WriteHeader(http.StatusInternalServerError)
+		return verdict{status: http.StatusServiceUnavailable}
 	}
+	f.c.Log.Error("forward-auth failed", "error", err)
+	return verdict{status: http.StatusInternalServerError}
 }
 
 // signIn is where a browser signs in that has no session.

@@ -389,6 +389,44 @@ func (r rootCaller) AppAt(host, path string, _ session.Caller) (string, string, 
 	return r.Sessions.AppAt(host, path, session.Caller{})
 }
 
+// One connection: plain questions, in pieces and two at a time, and then one that
+// net/http has to answer, and more of both.
+func TestPlainQuestionsAndOthersOnOneConnection(t *testing.T) {
+	g := newGateway(t)
+	plain := "GET /auth/check HTTP/1.1\r\nHost: latchkey\r\nX-Forwarded-Host: nas.contoso.test:8443\r\nX-Forwarded-Uri: /file\r\nCookie: " + session.Cookie + "=" + g.signIn("staff") + "\r\n\r\n"
+	other := strings.Replace(plain, "Host: latchkey", "Host: latchkey\r\nConnection: keep-alive", 1)
+	nobody := strings.Replace(plain, "Cookie: ", "X-Cookie: ", 1)
+	conn, err := g.client.Transport.(*http.Transport).DialContext(t.Context(), "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	answers := bufio.NewReader(conn)
+	for n, step := range []struct {
+		pieces []string
+		want   []int
+	}{
+		{[]string{plain}, []int{200}}, {[]string{plain[:3], plain[3:40], plain[40:]}, []int{200}}, {[]string{plain + nobody + plain[:9], plain[9:]}, []int{200, 401, 200}},
+		{[]string{plain + other + nobody}, []int{200, 200, 401}}, {[]string{plain}, []int{200}}, {[]string{other[:60], other[60:]}, []int{200}},
+	} {
+		for _, piece := range step.pieces {
+			if _, err := io.WriteString(conn, piece); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, want := range step.want {
+			resp, err := http.ReadResponse(answers, nil)
+			if err != nil {
+				t.Fatalf("step %d: %v", n, err)
+			}
+			if resp.StatusCode != want || resp.Header.Get("Cache-Control") != "no-store" || resp.Header.Get("Date") == "" || (resp.Header.Get(web.HeaderUser) != "") != (want == 200) ||
+				(resp.Header.Get(web.HeaderSignIn) != "") != (want == 401) || resp.ContentLength != 0 {
+				t.Errorf("step %d: %s, %v", n, resp.Status, resp.Header)
+			}
+		}
+	}
+}
+
 // BenchmarkForwardAuth is one check on a kept connection, client included.
 func BenchmarkForwardAuth(b *testing.B) {
 	g := newGateway(b)
