@@ -36,6 +36,7 @@ var chapters = []chapter{
 	{"netlogon", "a sign-in by NTLM on winbind's pipe, beside winbindd", benchNetlogon},
 	{"smb", "signing in to a share and listing it, beside winbindd", benchSMB},
 	{"web", "a sign-in by a browser, and forward-auth beside bare net/http and nginx", benchWeb},
+	{"signin", "a password at PAM and SSH, beside SSSD, winbindd and kinit", benchSignIn},
 	{"enumerate", "listing everybody right after the start, beside SSSD and winbindd", benchEnumerate},
 }
 
