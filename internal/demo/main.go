@@ -21,6 +21,7 @@ import (
 
 	"github.com/latchkey-nas/latchkey/internal/lab"
 	"github.com/latchkey-nas/latchkey/internal/lab/nas"
+	"github.com/latchkey-nas/latchkey/internal/lab/node"
 )
 
 // labName is the demo's lab, apart from any other.
@@ -35,6 +36,8 @@ func main() {
 		err = demo(ctx)
 	case "down":
 		err = down()
+	case "forward":
+		err = forward(ctx)
 	case "picture":
 		err = picture("build/demo.txt", "docs/demo.svg")
 	default:
@@ -66,6 +69,7 @@ func demo(ctx context.Context) error {
 	if s.err != nil {
 		return s.err
 	}
+	fmt.Print(invitation())
 	fmt.Printf(farewell, time.Since(start).Round(time.Second))
 	return nil
 }
@@ -106,7 +110,7 @@ func stage(ctx context.Context) (*nas.NAS, *lab.Domain, error) {
 			return nil, nil, err
 		}
 	}
-	box, err := l.Box(ctx, "nas", lab.BoxOptions{})
+	box, err := l.Box(ctx, "nas", lab.BoxOptions{Layer: &node.Provider})
 	if err != nil {
 		return nil, nil, fmt.Errorf("start the NAS: %w", err)
 	}
@@ -152,14 +156,14 @@ func preconditions() error {
 	if fs, err := os.ReadFile("/proc/filesystems"); err != nil || !strings.Contains(string(fs), "overlay") {
 		return errors.New("needs the overlay file system: modprobe overlay")
 	}
-	const want = 4 << 30
+	const want = 5 << 30
 	dir := lab.CacheDir()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	var disk syscall.Statfs_t
 	if err := syscall.Statfs(dir, &disk); err == nil && disk.Bavail*uint64(disk.Bsize) < want {
-		return fmt.Errorf("needs 4 GB in %s, where %d MB are free: make room, or set LATCHKEY_LAB_CACHE to another directory",
+		return fmt.Errorf("needs 5 GB in %s, where %d MB are free: make room, or set LATCHKEY_LAB_CACHE to another directory",
 			dir, disk.Bavail*uint64(disk.Bsize)>>20)
 	}
 	return nil

@@ -28,3 +28,7 @@ var Layer = lab.LayerSpec{
 	Manifest: manifest,
 	Lock:     lock,
 }
+
+// Provider is the part of Layer that the OpenID provider needs: what the demo
+// shows a person needs no browser of the lab's.
+var Provider = lab.LayerSpec{Name: "provider", Packages: strings.Fields(`nodejs npm`), Manifest: manifest, Lock: lock}
