@@ -90,7 +90,7 @@ func CheckService(service string, effect Effect) error {
 		return nil
 	}
 	if service == "" || len(service) > 64 || strings.Trim(service, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.@+") != "" {
-		return fault.WithRemedy(fault.Errorf(fault.Malformed, "%.80q is no name of a service", service), "services are called as in /etc/pam.d: sshd, login, sudo; or smb, web")
+		return fault.WithRemedy(fault.Errorf(fault.Malformed, "%.80q is no name of a service", service), "services are called as in /etc/pam.d: sshd, login, sudo; or samba, web")
 	}
 	return nil
 }

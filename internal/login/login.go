@@ -32,7 +32,7 @@ import (
 // Request is one attempt, as the door has it.
 type Request struct {
 	Name       string // in any form, as typed
-	Service    string // of PAM, or smb, web
+	Service    string // of PAM, or samba, web
 	RemoteHost string
 	TTY        string
 	Door       string // "pam", "grpc", "cli"

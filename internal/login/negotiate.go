@@ -134,6 +134,7 @@ func (l *Login) negotiate(ctx context.Context, a *attempt, token []byte, out *Ne
 		return err
 	}
 	r.PasswordExpires = in.PAC.MustChange
+	l.warnOfExpiry(r)
 	out.Result = r
 	return nil
 }
