@@ -422,3 +422,24 @@ func TestListWithAMistakeIsNoName(t *testing.T) {
 		}
 	}
 }
+
+func TestAppsAsPeopleWriteThem(t *testing.T) {
+	l, err := Parse("c", []byte("version = 1\n[sso]\nidle = \"1h\"\n[[sso.app]]\nname = \"photos\"\nuser = \"www-data\"\nredirect = \"https://photos.test/cb\"\n\n[[sso.app]]\nname = \"notes\"\nuser = \"gid:44\"\nredirect = [\"https://notes.test/cb\"]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(l.SSO.Apps) != 2 || l.SSO.Apps[0].Redirects[0] != "https://photos.test/cb" || l.SSO.Apps[1].User != "gid:44" {
+		t.Errorf("got %+v", l.SSO.Apps)
+	}
+	for text, want := range map[string]string{
+		"[[sso.app]]\nname = \"a\"\nuser = \"root\"\nredirct = \"https://a.test/cb\"\nredirect = \"https://a.test/cb\"\n":                                           "redirct",
+		"[[sso.app]]\nname = \"A b\"\nuser = \"root\"\nredirect = \"https://a.test/cb\"\n":                                                                          "entry 1: name",
+		"[sso]\napp = [{ name = \"a\", user = \"root\", redirect = \"https://a.test/cb\" }, { name = \"a\", user = \"root\", redirect = \"https://b.test/cb\" }]\n": "a is in it twice",
+		"[sso]\napp = [{ name = \"a\", user = \"root\", redirect = \"https://a.test/cb\" }, { name = \"b\", user = \"root\", redirect = \"https://a.test/cb\" }]\n": "https://a.test/cb is in it twice",
+		"[sso]\ntenant = \"x\"\n": "sso.tenant", "[sso]\nlifetime = \"1s\"\n": "sso.lifetime",
+	} {
+		if _, err := Parse("c", []byte("version = 1\n"+text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}

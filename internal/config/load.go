@@ -153,6 +153,15 @@ func (l *Loaded) merge(s *source, main bool) Mistakes {
 
 // together checks what one key alone cannot tell.
 func (l *Loaded) together() Mistakes {
+	known := map[string]string{}
+	for _, a := range l.SSO.Apps {
+		for _, s := range append([]string{a.Name}, a.Redirects...) {
+			if other, had := known[s]; had {
+				return Mistakes{{Key: "sso.app", Text: fmt.Sprintf("sso.app: %s is in it twice (%s and %s)", s, other, a.Name)}}
+			}
+			known[s] = a.Name
+		}
+	}
 	if _, err := l.IDMap.Map(anyDomain); err != nil {
 		return Mistakes{{Key: "idmap", Text: "[idmap] " + err.Error()}}
 	}
