@@ -35,3 +35,5 @@ umount "$root"
 upper=$dir/upper
 rm -rf "$upper/var/lib/apt/lists" "$upper/var/cache/apt" "$upper/etc/apt" "$upper/root/.npmrc" "$upper/root/.npm" \
 	"$upper/usr/share/doc" "$upper/etc/resolv.conf" "$upper/etc/hosts" "$upper/etc/ssl/certs/ca-certificates.crt" "$dir/work" "$root"
+# The base's own home of root, and its mode, show through.
+rmdir --ignore-fail-on-non-empty "$upper/root" 2>/dev/null || true
