@@ -24,6 +24,9 @@ install: build ## into DESTDIR and PREFIX; makes the system accounts when DESTDI
 	$(INSTALL_FILE) packaging/tmpfiles.conf $(DESTDIR)/usr/lib/tmpfiles.d/latchkey.conf
 	install -d -m 0755 $(DESTDIR)/etc/latchkey
 	$(INSTALL_FILE) build/latchkey.toml.example $(DESTDIR)$(PREFIX)/share/doc/latchkey/examples/latchkey.toml
+	$(INSTALL_FILE) packaging/web/nginx-latchkey.conf $(DESTDIR)$(PREFIX)/share/doc/latchkey/examples/nginx-latchkey.conf
+	$(INSTALL_FILE) packaging/web/Caddyfile $(DESTDIR)$(PREFIX)/share/doc/latchkey/examples/Caddyfile
+	$(INSTALL_BIN) packaging/entra/register-app.sh $(DESTDIR)$(PREFIX)/share/doc/latchkey/examples/register-app.sh
 	$(INSTALL_FILE) LICENSE $(DESTDIR)$(PREFIX)/share/doc/latchkey/copyright
 	for page in build/man/*; do $(INSTALL_FILE) $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$$(basename $$page); done
 	mkdir -p $(DESTDIR)$(PREFIX)/share/bash-completion/completions
