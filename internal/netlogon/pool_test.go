@@ -356,7 +356,8 @@ func TestDeadlines(t *testing.T) {
 	if _, err := p.SamLogon(short, question()); !fault.Is(err, fault.Unreachable) || StatusOfZero(err) {
 		t.Errorf("a deadline: %v", err)
 	}
-	if a := f.asked.Load(); a > channels+1 {
+	// Six questions, the fifth perhaps between two cancellations.
+	if a := f.asked.Load(); a > channels+2 {
 		t.Errorf("asked %d times: a question was repeated that may have been counted", a)
 	}
 }
