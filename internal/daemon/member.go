@@ -175,7 +175,9 @@ func (d *Daemon) current() *member {
 // present gives the doors the domain for what they show.
 func (d *Daemon) present(ctx context.Context) {
 	p := resolve.Presentation{}
-	if machine, err := d.store.Machine(ctx); err == nil {
+	machine, err := d.store.Machine(ctx)
+	p.Unjoined = fault.Is(err, fault.NotFound)
+	if err == nil {
 		p.Domain = machine.Domain
 		machine.Wipe()
 		if d.publisher != nil {

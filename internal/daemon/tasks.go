@@ -16,6 +16,7 @@ import (
 	"github.com/latchkey-nas/latchkey/internal/krb5conf"
 	"github.com/latchkey-nas/latchkey/internal/mirror"
 	"github.com/latchkey-nas/latchkey/internal/monitor/control"
+	"github.com/latchkey-nas/latchkey/internal/store"
 	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
 )
 
@@ -144,6 +145,13 @@ func (d *Daemon) Leave(ctx context.Context, req grpcapi.LeaveRequest, progress g
 	if err := d.settle(ctx); err != nil {
 		return err
 	}
+	// The rows go where rows of people go who are gone: nobody finds them any
+	// more, watchers are told, and with another join they come back with their
+	// numbers.
+	if err := d.store.Update(ctx, (*store.Tx).RetireAll); err != nil {
+		return fault.Wrap(fault.Unknown, "put the people of the domain aside", err)
+	}
+	d.wakeAdmins()
 	return fault.Wrap(fault.Unknown, "withdraw the published names", d.opt.Monitor.Call(ctx, &control.Withdraw{}, nil))
 }
 

@@ -189,3 +189,50 @@ func TestMachineKeyOfTwoMinds(t *testing.T) {
 	}
 	s.try(s.domain.DC.Heal(s.ctx))
 }
+
+// TestAfterALeave: the people of the domain are nobody's on this machine, at every
+// door, and come back as they were with another join. Numbers that were imported
+// before stay with them.
+func TestAfterALeave(t *testing.T) {
+	s := begin(t, lab.Population{Users: 20, Groups: 5})
+	s.cli(1, "user", "get", "user00001")
+	if err := s.nas.MustJoin(s.ctx, s.domain); err != nil {
+		t.Fatal(err)
+	}
+	s.try(s.nas.UseNSS(s.ctx))
+	// As on another machine, where user00001 was met under another number.
+	s.cli(0, "ids", "export", "/root/ids")
+	s.sh(`sed -i 's/"id":[0-9]*\(.*"name":"user00001"\)/"id":150000001\1/' /root/ids && grep -q 150000001 /root/ids`)
+	if r := s.cli(0, "ids", "import", "--dry-run", "/root/ids"); !strings.Contains(r.Stdout, "1 would change") {
+		t.Errorf("dry run: %s", r)
+	}
+	s.cli(0, "ids", "import", "/root/ids")
+	s.waitFor("the new number", func() bool { r, err := s.nas.Run(s.ctx, "id", "-u", "user00001"); return err == nil && strings.TrimSpace(r.Stdout) == "150000001" })
+	var before user
+	s.try(s.nas.JSON(s.ctx, &before, "user", "get", "user00001"))
+
+	leave := s.nas.Command("/usr/bin/latchkey", "leave", "--user", lab.JoinUser, "--password-stdin")
+	leave.Stdin = strings.NewReader(lab.JoinPassword + "\n")
+	if r, err := leave.Run(s.ctx); err != nil || !r.Ok() {
+		t.Fatalf("leave: %v\n%s", err, r)
+	}
+	for _, args := range [][]string{{"user", "get", "user00001"}, {"user", "get", "150000001"}, {"user", "list"}, {"group", "list"}, {"search", "user"}} {
+		if r := s.cli(1, args...); !strings.Contains(r.Stderr, "not known") {
+			t.Errorf("%v: %s", args, r)
+		}
+	}
+	if r, err := s.nas.Run(s.ctx, "getent", "passwd", "user00001"); err != nil || r.Ok() {
+		t.Errorf("getent: %v\n%s", err, r)
+	}
+	s.cli(4, "machine", "rotate")
+	s.cli(4, "ids", "export", "/root/none")
+
+	if err := s.nas.MustJoin(s.ctx, s.domain); err != nil {
+		t.Fatal(err)
+	}
+	var again user
+	s.try(s.nas.JSON(s.ctx, &again, "user", "get", "user00001"))
+	if again != before {
+		t.Errorf("after another join: %+v, want %+v", again, before)
+	}
+}

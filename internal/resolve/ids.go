@@ -25,7 +25,7 @@ type ID struct {
 // knows; fault.Malformed: the zero SID.
 func (r *Resolver) IDOfSID(ctx context.Context, sid identity.SID) (id ID, err error) {
 	err = r.memory.View(ctx, func(v View) (err error) {
-		id, err = idOfSID(v, sid)
+		id, err = r.idOfSID(v, sid)
 		return err
 	})
 	return id, err
@@ -41,7 +41,7 @@ func (r *Resolver) IDsOfSIDs(ctx context.Context, sids []identity.SID) ([]ID, er
 			if i%64 == 0 && ctx.Err() != nil {
 				return ctx.Err()
 			}
-			id, err := idOfSID(v, sid)
+			id, err := r.idOfSID(v, sid)
 			switch {
 			case fault.Is(err, fault.NotFound), fault.Is(err, fault.Malformed):
 			case err != nil:
@@ -57,7 +57,7 @@ func (r *Resolver) IDsOfSIDs(ctx context.Context, sids []identity.SID) ([]ID, er
 	return ids, nil
 }
 
-func idOfSID(v View, sid identity.SID) (ID, error) {
+func (r *Resolver) idOfSID(v View, sid identity.SID) (ID, error) {
 	if sid.IsZero() {
 		return ID{}, fault.New(fault.Malformed, "the SID is empty")
 	}
@@ -68,7 +68,7 @@ func idOfSID(v View, sid identity.SID) (ID, error) {
 		return ID{n, kind}, nil
 	}
 	if !v.Complete() {
-		return ID{}, errNotComplete
+		return ID{}, r.notComplete()
 	}
 	return ID{}, fault.Errorf(fault.NotFound, "%s has no uid or gid", sid)
 }
@@ -79,7 +79,7 @@ func idOfSID(v View, sid identity.SID) (ID, error) {
 // IDOfSID.
 func (r *Resolver) SIDOfID(ctx context.Context, id ID) (sid identity.SID, err error) {
 	err = r.memory.View(ctx, func(v View) (err error) {
-		sid, err = sidOfID(v, id)
+		sid, err = r.sidOfID(v, id)
 		return err
 	})
 	return sid, err
@@ -93,7 +93,7 @@ func (r *Resolver) SIDsOfIDs(ctx context.Context, ids []ID) ([]identity.SID, err
 			if i%64 == 0 && ctx.Err() != nil {
 				return ctx.Err()
 			}
-			sid, err := sidOfID(v, id)
+			sid, err := r.sidOfID(v, id)
 			switch {
 			case fault.Is(err, fault.NotFound), fault.Is(err, fault.Malformed):
 			case err != nil:
@@ -109,7 +109,7 @@ func (r *Resolver) SIDsOfIDs(ctx context.Context, ids []ID) ([]identity.SID, err
 	return sids, nil
 }
 
-func sidOfID(v View, id ID) (identity.SID, error) {
+func (r *Resolver) sidOfID(v View, id ID) (identity.SID, error) {
 	if id.Kind != identity.KindUser && id.Kind != identity.KindGroup {
 		return identity.SID{}, fault.New(fault.Malformed, "the number is of no kind")
 	}
@@ -118,7 +118,7 @@ func sidOfID(v View, id ID) (identity.SID, error) {
 	}
 	// A number that can never be a row's is nobody's, known or not.
 	if !v.Complete() && !idmap.Refused(id.Number) {
-		return identity.SID{}, errNotComplete
+		return identity.SID{}, r.notComplete()
 	}
 	return identity.SID{}, fault.Errorf(fault.NotFound, "nobody has the number %d", id.Number)
 }

@@ -54,3 +54,45 @@ func TestNumbersOfSIDs(t *testing.T) {
 		t.Errorf("the SID of a row that is gone: %v", err)
 	}
 }
+
+// TestAfterALeave: the rows are put aside, the answer says why, and another join
+// brings them back as they were.
+func TestAfterALeave(t *testing.T) {
+	s := realStore(t)
+	r := resolve.New(resolve.FromStore(s), resolve.Presentation{Domain: domain})
+	ana := storeUser(1, "ana")
+	put(t, s, storeGroup(513, 1, "Domain Users"), ana)
+	key := identity.Key{Kind: identity.ByName, Name: "ana"}
+	before, err := r.User(ctx, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, s, (*store.Tx).RetireAll)
+	r.SetPresentation(resolve.Presentation{Unjoined: true})
+	for what, err := range map[string]error{
+		"user": second(r.User(ctx, key)), "group": second(r.Group(ctx, identity.Key{Kind: identity.ByName, Name: "domain users"})),
+		"list": second(r.List(ctx, identity.KindUser, resolve.Query{Limit: 10})), "SID": second(r.IDOfSID(ctx, ana.User.SID)),
+		"uid": second(r.SIDOfID(ctx, resolve.ID{Number: uint32(before.User.UID), Kind: identity.KindUser})), "watch": second(r.Watch(ctx, resolve.Watch{})),
+	} {
+		if !fault.Is(err, fault.Unreachable) || err.Error() != "this machine is in no domain" {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	// The same person again, as the mirror puts her after another join.
+	write(t, s, func(tx *store.Tx) error {
+		found, err := tx.FindObject(ana.User.ObjectGUID)
+		if err != nil || found == nil || !found.Gone {
+			t.Fatalf("she is not found: %+v, %v", found, err)
+		}
+		if err := tx.Put(found); err != nil {
+			return err
+		}
+		return tx.SetSync(store.Sync{Complete: true})
+	})
+	r.SetPresentation(resolve.Presentation{Domain: domain})
+	if again, err := r.User(ctx, key); err != nil || again.User.UID != before.User.UID || again.User.Row != before.User.Row {
+		t.Errorf("after another join: %+v, %v", again, err)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }

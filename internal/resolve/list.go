@@ -79,7 +79,7 @@ func (r *Resolver) read(ctx context.Context, items []*item) (entries []Entry, ma
 	entries, marks = make([]Entry, 0, len(items)), make([]Mark, 0, len(items))
 	err = r.memory.View(ctx, func(v View) error {
 		if !v.Complete() {
-			return errNotComplete
+			return r.notComplete()
 		}
 		for i, it := range items {
 			if i%64 == 0 && ctx.Err() != nil {

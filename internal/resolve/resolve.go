@@ -63,6 +63,9 @@ type Presentation struct {
 	Present func(*identity.User)
 	// Domain is the domain that the machine is in; zero: none.
 	Domain identity.Domain
+	// Unjoined says that the machine is in no domain: what is not known then will
+	// not be known by waiting.
+	Unjoined bool
 }
 
 // New returns a resolver over memory.
@@ -140,7 +143,7 @@ func (r *Resolver) get(v View, key identity.Key, kind identity.Kind) (Entry, err
 	e, err := v.Get(key, kind)
 	if err != nil {
 		if fault.Is(err, fault.NotFound) && !v.Complete() {
-			return Entry{}, errNotComplete
+			return Entry{}, r.notComplete()
 		}
 		return Entry{}, err
 	}
@@ -151,6 +154,18 @@ func (r *Resolver) get(v View, key identity.Key, kind identity.Kind) (Entry, err
 var errNotComplete = fault.WithRemedy(
 	fault.New(fault.Unreachable, "the directory has not been mirrored completely yet"),
 	"wait for the first sync; `latchkey status` shows how far it is")
+
+// errNoDomain is the answer while the machine is in no domain, before a join and
+// after a leave.
+var errNoDomain = fault.WithRemedy(fault.New(fault.Unreachable, "this machine is in no domain"), "join one: latchkey join DOMAIN --user NAME")
+
+// notComplete says why nobody can be told yet.
+func (r *Resolver) notComplete() error {
+	if r.presentation.Load().Unjoined {
+		return errNoDomain
+	}
+	return errNotComplete
+}
 
 // show is the one place where a row becomes what a door shows.
 func (r *Resolver) show(v View, e store.Entry) Entry {

@@ -81,7 +81,7 @@ func (r *Resolver) Watch(ctx context.Context, w Watch) (*Watcher, error) {
 	watcher.wake, watcher.cancel = r.memory.Subscribe()
 	err := r.memory.View(ctx, func(v View) error {
 		if !v.Complete() {
-			return errNotComplete
+			return r.notComplete()
 		}
 		watcher.at = Position{Log: v.Position(), Kind: identity.KindUser}
 		return nil

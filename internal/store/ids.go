@@ -208,6 +208,11 @@ func (w *wish) called() string {
 // find looks for the row: by the oid, which outlives a rebuilt domain, else by
 // the SID of now or before, live or gone.
 func (m *importing) find(w *wish) error {
+	// The groups that a domain controller has for itself are rows without a number.
+	if _, ok := idmap.WellKnownOf(w.SID); ok {
+		w.old = m.t.keptFor(w.SID)
+		return nil
+	}
 	if !w.OID.IsZero() {
 		found, err := m.t.FindOID(w.OID)
 		if err != nil {

@@ -40,8 +40,9 @@ func entryOf(r *Row, id uint32) IDEntry {
 
 func TestExportedIDsImportAsTheyAre(t *testing.T) {
 	s := newStore(t)
-	ana, ben := user(1, "ana"), user(2, "ben")
-	put(t, s, domainUsers(), ana, ben)
+	ana, ben, builtin := user(1, "ana"), user(2, "ben"), group(3, "Users")
+	builtin.Group.SID, builtin.Group.Scope = builtinUsers, identity.ScopeBuiltin // as a domain controller has it
+	put(t, s, domainUsers(), ana, ben, builtin)
 	update(t, s, func(tx *Tx) error { return tx.Retire(ben.User.Row) })
 	all := allIDs(t, s)
 	if want := 3 + len(idmap.WellKnowns()); len(all) != want {
