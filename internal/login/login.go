@@ -150,6 +150,7 @@ type Login struct {
 	slots    chan struct{} // for Argon2: memory
 	talks    chan struct{} // with a KDC at one time
 	later    sync.WaitGroup
+	silence  silence
 	pause    func(context.Context, time.Duration) // pause, but for tests
 	tickets  tickets
 	lately   lately
@@ -187,8 +188,8 @@ func (l *Login) Close() { l.later.Wait() }
 const (
 	kdcTime     = 2 * time.Second // until it counts as silent, and the verifier decides
 	refreshTime = 2 * time.Second
-	shownTime   = time.Second      // for the names of the machine to follow a changed row
-	skipRefresh = 10 * time.Second // after the directory was silent
+	shownTime   = time.Second     // for the names of the machine to follow a changed row
+	skipRefresh = 4 * time.Second // after the directory was silent
 )
 
 // attempt is one attempt under way. It ends with exactly one event.

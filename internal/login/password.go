@@ -89,7 +89,12 @@ func (l *Login) try(ctx context.Context, a *attempt, password secret.Bytes) (*Re
 		}
 	}
 	defer func() { settle(false) }()
-	r, err := l.kerberos(ctx, a, d, p, password)
+	var r *Result
+	if l.silent(d) && l.verifierOf(ctx, p.user) != nil {
+		err = errSilent
+	} else if r, err = l.kerberos(ctx, a, d, p, password); fault.Is(err, fault.Unreachable) && !hasSkew(err) && ctx.Err() == nil {
+		l.fellSilent(d)
+	}
 	l.learn(p.user, err)
 	if err != nil {
 		if h := l.hint(p.user, err); h != nil {
