@@ -67,7 +67,8 @@ func (s *spent) take(h hash, until time.Time) bool {
 		// answer that is forgotten here has a code that the tenant does not take twice.
 		n := 0
 		for k := range s.until {
-			if delete(s.until, k); n++ > maxSpent/8 {
+			delete(s.until, k)
+			if n++; n > maxSpent/8 {
 				break
 			}
 		}
