@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -87,10 +88,7 @@ func (s *Server) newClient(conn *peer.Conn, privileged bool) (*client, error) {
 func (c *client) serve() {
 	defer c.release()
 	for {
-		err := c.receive()
-		if err == nil {
-			err = c.answer()
-		}
+		err := c.exchange()
 		c.release()
 		switch {
 		case err == nil:
@@ -102,6 +100,22 @@ func (c *client) serve() {
 		}
 		return
 	}
+}
+
+// exchange takes one request and answers it. A fault of ours that a request can
+// cause ends the connection that brought it, and not the worker: the request
+// would still be on the socket, and end the next worker as well.
+func (c *client) exchange() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.s.cfg.Log.Error("a request on the pipe met a fault of the daemon's", "panic", p, "stack", string(debug.Stack()))
+			err = fault.Errorf(fault.Internal, "a fault of the daemon's: %v", p)
+		}
+	}()
+	if err := c.receive(); err != nil {
+		return err
+	}
+	return c.answer()
 }
 
 // release gives the memory of the last exchange back.

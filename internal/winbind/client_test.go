@@ -206,6 +206,25 @@ func TestSlowClients(t *testing.T) {
 	}
 }
 
+// A request that meets a fault of ours costs its own connection, no other.
+func TestFaultOfOurs(t *testing.T) {
+	r := newRig(t, func(c *winbind.Config) { c.IDs = nil })
+	other, c := r.pipe(), r.pipe()
+	other.ask(wire.Ping)
+	if _, err := c.Write(c.request(wire.SIDsToXIDs, extra("S-1-1-0\n\x00")).Append(nil)); err != nil {
+		t.Fatal(err)
+	}
+	if !c.closed() {
+		t.Error("the connection goes on")
+	}
+	if a := other.ask(wire.Ping); !a.Succeeded() {
+		t.Error("another one does not")
+	}
+	if log := r.logged.String(); !strings.Contains(log, "fault of the daemon") || !strings.Contains(log, "numbers.go") {
+		t.Errorf("the log does not say where:\n%s", log)
+	}
+}
+
 // Many at once, mixed, all get their own answers.
 func TestManyAtOnce(t *testing.T) {
 	r := newRig(t)

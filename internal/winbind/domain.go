@@ -25,6 +25,9 @@ func (c *client) member() (*Membership, error) {
 
 // names says whether s is a name of the domain.
 func (m *Membership) names(s string) bool {
+	if s == m.Domain.NetBIOS { // as smbd has it
+		return s != ""
+	}
 	s = identity.Fold(strings.TrimSuffix(s, "."))
 	return s != "" && (s == identity.Fold(m.Domain.NetBIOS) || s == m.Domain.DNS || s == identity.Fold(m.Domain.Realm))
 }

@@ -53,7 +53,8 @@ func TestRequestsOutliveTheWorker(t *testing.T) {
 		c := cfg
 		c.IDs = numbers
 		server := winbind.New(c)
-		go func() { _ = server.Serve(handed.Listener(peer.Winbind), peer.Winbind) }()
+		ln := handed.Listener(peer.Winbind) // before Run, which closes what nobody listens for
+		go func() { _ = server.Serve(ln, peer.Winbind) }()
 		go func() { _ = handed.Run() }()
 		return func() {
 			handed.Leave()
