@@ -191,14 +191,14 @@ Sign in with a browser of this machine (the certificate is self-signed, so it wi
 
     https://%s
 
-    "Sign in with Microsoft Entra ID" as  %s@contoso.test
+    "Sign in with Microsoft Entra ID" as  %s
     or with the form as                   %s
     the password of all of them is        %s
     and somebody who is in Entra ID only  new.colleague@contoso.test
 
 The page shows the same uid as: build/labctl --name demo run nas id %s
 From another computer, first:   ssh -L 8443:%s -L 9480:%s %s
-`, website, strings.Join(demoPeople, ", "), demoPeople[0], lab.DemoPassword, demoPeople[0], website, idp, hostname())
+`, website, strings.Join(demoPeople, "@contoso.test, ")+"@contoso.test", demoPeople[0], lab.DemoPassword, demoPeople[0], website, idp, hostname())
 }
 
 func hostname() string {
