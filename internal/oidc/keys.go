@@ -37,7 +37,7 @@ type keySet struct {
 // VerifySignature returns the payload of a token that one of the tenant's keys
 // has signed with RS256.
 func (k *keySet) VerifySignature(ctx context.Context, token string) ([]byte, error) {
-	jws, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256})
+	jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.RS256})
 	if err != nil || len(jws.Signatures) != 1 {
 		return nil, ErrAlgorithm
 	}

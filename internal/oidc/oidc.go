@@ -83,12 +83,11 @@ type Client struct {
 	http   *http.Client
 	keys   *keySet
 
-	mu      sync.Mutex
-	found   *metadata // nil: not asked yet
-	asking  chan struct{}
-	health  error // of the last look; ErrNotAsked before
-	looked  time.Time
-	changed chan struct{}
+	mu     sync.Mutex
+	found  *metadata // nil: not asked yet
+	asking chan struct{}
+	health error // of the last look; ErrNotAsked before
+	looked time.Time
 }
 
 // New returns a client that has not asked anybody yet. fault.Malformed: a field

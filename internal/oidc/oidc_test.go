@@ -323,11 +323,13 @@ func TestDiscoveryThatIsNotRight(t *testing.T) {
 		change func(*ground)
 		want   fault.Kind
 	}{
-		"down":                {func(g *ground) { g.issuer.Close() }, fault.Unreachable},
-		"500":                 {handle(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", 500) }), fault.Unreachable},
-		"garbage":             {handle(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }), fault.Unreachable},
-		"huge":                {handle(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"issuer":"`+long+`"}`) }), fault.Unreachable},
-		"elsewhere":           {handle(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://evil.test/", 302) }), fault.Unreachable},
+		"down":    {func(g *ground) { g.issuer.Close() }, fault.Unreachable},
+		"500":     {handle(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", 500) }), fault.Unreachable},
+		"garbage": {handle(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }), fault.Unreachable},
+		"huge":    {handle(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"issuer":"`+long+`"}`) }), fault.Unreachable},
+		"elsewhere": {handle(func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://evil.test/", http.StatusFound)
+		}), fault.Unreachable},
 		"another issuer":      {with("issuer", "https://login.microsoftonline.com/"+oidctest.Client.String()+"/v2.0"), fault.Conflict},
 		"issuer of everybody": {with("issuer", "https://login.microsoftonline.com/{tenantid}/v2.0"), fault.Conflict},
 		"http token endpoint": {with("token_endpoint", "http://login.contoso.test/token"), fault.Unreachable},
@@ -423,7 +425,7 @@ func TestTokenEndpointErrors(t *testing.T) {
 		"elsewhere": {func(g *ground) {
 			g.issuer.Handle(func(path string, w http.ResponseWriter, r *http.Request) bool {
 				if path == "token" {
-					http.Redirect(w, r, "/evil", 307)
+					http.Redirect(w, r, "/evil", http.StatusTemporaryRedirect)
 				}
 				return path == "token"
 			})
