@@ -20,7 +20,7 @@ func (a *app) doctorCommand() *cobra.Command {
 		Use:   "doctor",
 		Short: "Look for what is wrong, from the configuration to the domain controllers",
 		Long: `Look for what is wrong: the configuration, the daemon, its membership and mirror,
-nsswitch.conf, and then everything a join would look at: DNS, service records, each
+nsswitch.conf, the sockets, the published names, the PAM stacks, the keytab, and then everything a join would look at: DNS, service records, each
 port of the domain controllers, the clock. One line each, with what to do.
 
 Exit status: 0 nothing that matters, 1 something, 5 the daemon is not running.`,
@@ -65,6 +65,11 @@ func (a *app) doctor(ctx context.Context) error {
 	if st.GetDomain() == "" {
 		return a.verdict(true)
 	}
+	ill, err := a.doctorParts(st)
+	if err != nil {
+		return err
+	}
+	bad = bad || ill
 	stream, err := conn.Admin.Join(ctx, &latchkeyv1.JoinRequest{Domain: st.GetDomain(), CheckOnly: true})
 	if err != nil {
 		return err

@@ -158,8 +158,9 @@ func TestGolden(t *testing.T) {
 			{"access", "sudo", "--remove"}, {"access", "sudo"}}},
 		{name: "sudo_refused", setup: func(b *bench) { b.sudoBox(t, fault.New(fault.Internal, "visudo: syntax error")) }, lines: [][]string{{"access", "sudo", "designers"}, {"access", "sudo"}}},
 		{name: "sudo_not_root", setup: func(b *bench) { b.sudoBox(t, nil); b.root = false }, lines: [][]string{{"access", "sudo", "designers"}}},
-		{name: "doctor", lines: [][]string{{"doctor"}, {"doctor", "--json"}}},
+		{name: "doctor", setup: func(b *bench) { b.healthy(t) }, lines: [][]string{{"doctor"}, {"doctor", "--json"}}},
 		{name: "doctor_ill", setup: func(b *bench) {
+			b.healthy(t)
 			b.nsswitch, b.configFile = "testdata/nsswitch.without", "testdata/bad.toml"
 			b.daemon.status.Problems = []*latchkeyv1.Problem{{Id: "dc-unreachable", Summary: "no domain controller answers", Remedy: "look at the VPN"}}
 			b.daemon.fail = fault.WithRemedy(fault.New(fault.Unreachable, "port 88 of dc1 is silent"), "open it in the firewall")

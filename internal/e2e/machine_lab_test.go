@@ -207,7 +207,10 @@ func TestAfterALeave(t *testing.T) {
 		t.Errorf("dry run: %s", r)
 	}
 	s.cli(0, "ids", "import", "/root/ids")
-	s.waitFor("the new number", func() bool { r, err := s.nas.Run(s.ctx, "id", "-u", "user00001"); return err == nil && strings.TrimSpace(r.Stdout) == "150000001" })
+	s.waitFor("the new number", func() bool {
+		r, err := s.nas.Run(s.ctx, "id", "-u", "user00001")
+		return err == nil && strings.TrimSpace(r.Stdout) == "150000001"
+	})
 	var before user
 	s.try(s.nas.JSON(s.ctx, &before, "user", "get", "user00001"))
 
