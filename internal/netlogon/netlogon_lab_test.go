@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -430,6 +431,69 @@ func TestLabOutages(t *testing.T) {
 	// Of the wrong passwords at most the one that reached a stopped DC counts.
 	if n := p.badCount("user00005"); n != "0" && n != "1" && n != "" {
 		t.Errorf("three lost questions were counted %s times", n)
+	}
+}
+
+// The domain controller is killed while many sign in. Who is right gets in or is
+// told that nobody could decide, and nobody's wrong password counts twice.
+func TestLabKilledUnderLoad(t *testing.T) {
+	p := start(t)
+	ctx := t.Context()
+	stop := make(chan struct{})
+	var all sync.WaitGroup
+	var good, undecided atomic.Int32
+	for g := range 6 {
+		all.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				n := 1 + (g+i)%8
+				v, a, err := p.ask(ctx, p.NetBIOS, lab.UserName(n), lab.UserPassword(n))
+				switch {
+				case err == nil && bytes.Equal(v.SessionKey.Reveal(), a.Key[:]) && v.EffectiveName == lab.UserName(n):
+					good.Add(1)
+				case fault.Is(err, fault.Unreachable):
+					undecided.Add(1)
+					time.Sleep(5 * time.Millisecond)
+				default:
+					t.Errorf("user %d: %+v, %v", n, v, err)
+				}
+			}
+		})
+	}
+	const first, last = 10, 39
+	all.Go(func() {
+		for n := first; n <= last; n++ {
+			_, _, err := p.ask(ctx, p.NetBIOS, lab.UserName(n), "wrong")
+			if !fault.Is(err, fault.BadCredential) && !fault.Is(err, fault.Unreachable) {
+				t.Errorf("a wrong password of user %d: %v", n, err)
+			}
+			time.Sleep(50 * time.Millisecond) // all of them over both outages
+		}
+	})
+	for range 2 {
+		time.Sleep(200 * time.Millisecond)
+		if err := errors.Join(p.DC.Kill(ctx), p.DC.Start(ctx)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(200 * time.Millisecond)
+	close(stop)
+	all.Wait()
+	t.Logf("%d let in, %d undecided", good.Load(), undecided.Load())
+	if good.Load() == 0 || undecided.Load() == 0 {
+		t.Error("the outage was none, or the test was none")
+	}
+	for n := first; n <= last; n++ {
+		if c := p.badCount(lab.UserName(n)); c != "0" && c != "1" && c != "" {
+			t.Errorf("user %d: one wrong password was counted %s times", n, c)
+		}
+	}
+	if _, _, err := p.ask(ctx, p.NetBIOS, lab.UserName(1), lab.UserPassword(1)); err != nil {
+		t.Errorf("afterwards: %v", err)
 	}
 }
 

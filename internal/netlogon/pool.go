@@ -23,6 +23,10 @@ const channels = 4
 // seconds where it has to ask another about a wrong password.
 const callTime = 10 * time.Second
 
+// warnEvery is how often the log is told that a domain controller cannot be
+// asked, while everybody who signs in finds it out again.
+const warnEvery = 30 * time.Second
+
 // openTime is how long one domain controller may take over a new channel while
 // there is another to ask.
 const openTime = 2 * time.Second
@@ -48,6 +52,7 @@ type Pool struct {
 	opening chan struct{} // held during a handshake
 	// places is where each domain controller served Netlogon; by who holds opening.
 	places map[netip.Addr]netip.AddrPort
+	warned map[netip.Addr]time.Time // when the log was last told of one; the same
 
 	mu         sync.Mutex
 	idle       []*channel // the one used last at the end
@@ -63,7 +68,7 @@ func New(c Config) *Pool {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Pool{c: c, slots: make(chan struct{}, channels), opening: make(chan struct{}, 1), places: map[netip.Addr]netip.AddrPort{}}
+	return &Pool{c: c, slots: make(chan struct{}, channels), opening: make(chan struct{}, 1), places: map[netip.Addr]netip.AddrPort{}, warned: map[netip.Addr]time.Time{}}
 }
 
 // SamLogon asks whether the challenge was answered rightly, in ten seconds at
@@ -287,6 +292,7 @@ func (p *Pool) open(ctx context.Context, anew bool) (*channel, error) {
 		cancel()
 		p.places[server.Addr] = at
 		if err == nil {
+			delete(p.warned, server.Addr)
 			ch.generation = generation
 			p.c.Servers.Good(server.Addr)
 			p.mu.Lock()
@@ -304,7 +310,11 @@ func (p *Pool) open(ctx context.Context, anew bool) (*channel, error) {
 		if ctx.Err() != nil {
 			break
 		}
-		p.c.Log.Warn("no channel to the domain controller", "dc", server.Name, "error", err, "remedy", fault.Remedy(err))
+		level := slog.LevelDebug
+		if now := p.c.Now(); now.Sub(p.warned[server.Addr]) >= warnEvery {
+			level, p.warned[server.Addr] = slog.LevelWarn, now
+		}
+		p.c.Log.Log(ctx, level, "no channel to the domain controller", "dc", server.Name, "error", err, "remedy", fault.Remedy(err))
 	}
 	return nil, err
 }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
@@ -402,8 +403,16 @@ func TestNetlogonMoves(t *testing.T) {
 func TestNoDCAndNoMachine(t *testing.T) {
 	f := newFakeDC(t)
 	f.mapper.Close()
-	if _, err := f.pool().SamLogon(t.Context(), question()); !fault.Is(err, fault.Unreachable) {
-		t.Errorf("nobody listens: %v", err)
+	var log bytes.Buffer
+	p := New(Config{Machine: f, Servers: f, Dial: f.dial, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	defer p.Close()
+	for range 5 {
+		if _, err := p.SamLogon(t.Context(), question()); !fault.Is(err, fault.Unreachable) {
+			t.Errorf("nobody listens: %v", err)
+		}
+	}
+	if n := strings.Count(log.String(), "no channel"); n != 1 {
+		t.Errorf("the log is told %d times:\n%s", n, log.String())
 	}
 	var none *Pool
 	none.Close()
