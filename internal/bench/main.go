@@ -49,11 +49,8 @@ func main() {
 		return
 	}
 	if len(os.Args) > 2 && os.Args[1] == bareServer {
-		if err := serveBare(os.Args[2]); err != nil {
-			fmt.Fprintln(os.Stderr, "bench:", err)
-			os.Exit(1)
-		}
-		return
+		fmt.Fprintln(os.Stderr, "bench:", serveBare(os.Args[2])) // it ends by a fault only
+		os.Exit(1)
 	}
 	if len(os.Args) > 2 && os.Args[1] == plainServer {
 		if err := servePlain(os.Args[2]); err != nil {

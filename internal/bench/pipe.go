@@ -23,6 +23,7 @@ import (
 // nothing in between.
 const bareServer = "serve-bare"
 
+// serveBare serves until it fails.
 func serveBare(socket string) error {
 	listener, err := net.Listen("unix", socket)
 	if err != nil {
