@@ -30,6 +30,7 @@ func (s *show) run() {
 	s.watch()
 	s.names()
 	s.shares()
+	s.shells()
 	s.web()
 	s.dead()
 }
