@@ -23,6 +23,8 @@ install: build ## into DESTDIR and PREFIX; makes the system accounts when DESTDI
 	$(INSTALL_FILE) packaging/sysusers.conf $(DESTDIR)/usr/lib/sysusers.d/latchkey.conf
 	$(INSTALL_FILE) packaging/tmpfiles.conf $(DESTDIR)/usr/lib/tmpfiles.d/latchkey.conf
 	install -d -m 0755 $(DESTDIR)/etc/latchkey
+	$(INSTALL_FILE) packaging/logrotate/latchkey $(DESTDIR)/etc/logrotate.d/latchkey
+	$(INSTALL_FILE) packaging/apparmor/nameservice.d-latchkey $(DESTDIR)/etc/apparmor.d/abstractions/nameservice.d/latchkey
 	$(INSTALL_FILE) build/latchkey.toml.example $(DESTDIR)$(PREFIX)/share/doc/latchkey/examples/latchkey.toml
 	$(INSTALL_FILE) packaging/web/nginx-latchkey.conf $(DESTDIR)$(PREFIX)/share/doc/latchkey/examples/nginx-latchkey.conf
 	$(INSTALL_FILE) packaging/web/Caddyfile $(DESTDIR)$(PREFIX)/share/doc/latchkey/examples/Caddyfile
