@@ -4,7 +4,9 @@ package login_test
 
 import (
 	"net/netip"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/kerberos"
@@ -57,5 +59,30 @@ func TestForgedKDCIsRefusedAndSaysNothingOfThePassword(t *testing.T) {
 	w.domain.KDC = real
 	if _, err := w.try("alice", "wonder land"); err != nil {
 		t.Errorf("the real one, afterwards: %v", err)
+	}
+}
+
+// A KDC that is slow is no silent one, where nothing else could decide; who has
+// signed in here before does not wait for it.
+func TestSlowKDCIsWaitedForWhereNothingElseDecides(t *testing.T) {
+	w := newWorld(t)
+	w.settings.Store(&login.Settings{Offline: true})
+	w.allow("sshd", "*")
+	if _, err := w.try("alice", "wonder land"); err != nil {
+		t.Fatal(err)
+	}
+	w.login.Close()
+	w.kdc.Add(krbBob)
+	var slow sync.Once
+	w.kdc.Answer = func([]byte) ([]byte, bool) {
+		slow.Do(func() { time.Sleep(2500 * time.Millisecond) })
+		return nil, false
+	}
+	if r, err := w.try("bob", "builder"); err != nil || r.How != login.ByKerberos {
+		t.Errorf("who was never here: %+v, %v", r, err)
+	}
+	slow = sync.Once{}
+	if r, err := w.try("alice", "wonder land"); err != nil || r.How != login.ByOffline {
+		t.Errorf("who was here before: %+v, %v", r, err)
 	}
 }

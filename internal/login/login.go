@@ -187,6 +187,7 @@ func (l *Login) Close() { l.later.Wait() }
 // The times that an attempt gives others.
 const (
 	kdcTime     = 2 * time.Second // until it counts as silent, and the verifier decides
+	patientTime = 5 * time.Second // the same, where there is no verifier and no silence before
 	refreshTime = 2 * time.Second
 	shownTime   = time.Second     // for the names of the machine to follow a changed row
 	skipRefresh = 4 * time.Second // after the directory was silent

@@ -90,9 +90,14 @@ func (l *Login) try(ctx context.Context, a *attempt, password secret.Bytes) (*Re
 	}
 	defer func() { settle(false) }()
 	var r *Result
-	if l.silent(d) && l.verifierOf(ctx, p.user) != nil {
+	silent, remembered := l.silent(d), l.verifierOf(ctx, p.user) != nil
+	limit := kdcTime
+	if !silent && !remembered { // nothing else can decide: a KDC that is only slow is waited for
+		limit = patientTime
+	}
+	if silent && remembered {
 		err = errSilent
-	} else if r, err = l.kerberos(ctx, a, d, p, password); fault.Is(err, fault.Unreachable) && !hasSkew(err) && ctx.Err() == nil {
+	} else if r, err = l.kerberos(ctx, a, d, p, password, limit); fault.Is(err, fault.Unreachable) && !hasSkew(err) && ctx.Err() == nil {
 		l.fellSilent(d)
 	}
 	l.learn(p.user, err)
@@ -155,7 +160,7 @@ var errForged = errors.New("the KDC did not prove that it is the domain's")
 
 // kerberos proves a password to the KDC, and the KDC to us, and reads the row
 // afresh.
-func (l *Login) kerberos(ctx context.Context, a *attempt, d *Domain, p *person, password secret.Bytes) (*Result, error) {
+func (l *Login) kerberos(ctx context.Context, a *attempt, d *Domain, p *person, password secret.Bytes, limit time.Duration) (*Result, error) {
 	a.event.How = string(ByKerberos)
 	select {
 	case l.talks <- struct{}{}:
@@ -163,7 +168,7 @@ func (l *Login) kerberos(ctx context.Context, a *attempt, d *Domain, p *person, 
 	case <-ctx.Done():
 		return nil, fault.Wrap(fault.Unreachable, "wait for a turn at the KDC", ctx.Err())
 	}
-	kctx, cancel := context.WithTimeout(ctx, kdcTime)
+	kctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	a.event.Sent = true
 	in, err := d.KDC.Login(kctx, kerberos.Account(p.user.Account, d.Realm), kerberos.Password(password))
