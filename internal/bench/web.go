@@ -101,7 +101,7 @@ func openWebBox(ctx context.Context, s *stage) (*webBox, error) {
 		return nil, err
 	}
 	w.issuer = oidctest.Serve(ln)
-	config := fmt.Sprintf("version = 1\n[sso]\ntenant = %q\nclient = %q\nauthority = %q\nredirect_uri = \"https://%s/auth/oidc/callback\"\n[limits]\nconnections_per_uid = 256\n",
+	config := fmt.Sprintf("version = 1\n[sso]\ntenant = %q\nclient = %q\nauthority = %q\nredirect_uri = \"https://%s/auth/oidc/callback\"\n",
 		oidctest.Tenant, oidctest.Client, w.issuer.Authority(), w.host)
 	for name, text := range map[string]string{"/etc/latchkey/latchkey.toml": config, "/etc/nginx-bench.conf": fmt.Sprintf(webNginx, w.host), "/srv/bench/static/file": "hello\n", "/srv/bench/guarded/file": "hello\n", "/srv/bench/nodded/file": "hello\n"} {
 		if _, err := box.Run(ctx, "mkdir", "-p", filepath.Dir(name)); err != nil {
