@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
@@ -122,5 +123,25 @@ func TestSsoSetAsks(t *testing.T) {
 	b.run("sso", "set", "--tenant", "8b0f2a6e-3c4d-4e5f-9a1b-2c3d4e5f6a7b", "--client", "x", "--certificate", pem)
 	if got, ok = b.daemon.last.(*latchkeyv1.SetSsoRequest); !ok || string(got.GetCertificate()) != "PEM" || got.Secret != nil {
 		t.Errorf("asks %v", b.daemon.last)
+	}
+}
+
+// What administrators may ask of the two services can be asked by hand; the rest
+// is for apps.
+func TestEverySsoMethodForAdministratorsHasACommand(t *testing.T) {
+	b := newBench(t)
+	forApps := map[string]bool{"BeginSignIn": true, "ExchangeCode": true, "GetSession": true}
+	lines := map[string][]string{"SetSso": {"sso", "set", "--tenant", "8b0f2a6e-3c4d-4e5f-9a1b-2c3d4e5f6a7b", "--client", "x"}, "TestSso": {"sso", "test"}, "GetSso": {"sso", "status"},
+		"ListSessions": {"session", "list"}, "RevokeSession": {"session", "revoke", "x"}}
+	for _, d := range []grpc.ServiceDesc{latchkeyv1.SsoService_ServiceDesc, latchkeyv1.SsoAdminService_ServiceDesc} {
+		for _, m := range d.Methods {
+			if forApps[m.MethodName] {
+				continue
+			}
+			clear(b.daemon.called)
+			if text, exit := b.run(lines[m.MethodName]...); exit != 0 || !b.daemon.called["/"+d.ServiceName+"/"+m.MethodName] {
+				t.Errorf("%s is not called by\n%s", m.MethodName, text)
+			}
+		}
 	}
 }
