@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -151,4 +152,60 @@ func TestConnectionsPerAddress(t *testing.T) {
 	}
 	defer again.Close()
 	<-accepted
+}
+
+// Browsers are told to come by https only where the certificate is one that lasts.
+func TestHSTSWithACertificateOfTheAdministrator(t *testing.T) {
+	theirs := t.TempDir()
+	maker := &certificates{folder: theirs, settings: func() Settings { return Settings{Hostnames: []string{"nas.test"}} }, log: slog.New(slog.DiscardHandler), now: time.Now}
+	if _, err := maker.get(nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, set := range []Settings{{}, {Certificate: filepath.Join(theirs, ownFile), Key: filepath.Join(theirs, ownKeyFile)}} {
+		s := New(Config{Log: slog.New(slog.DiscardHandler), Settings: func() Settings { return set }, Folder: t.TempDir()})
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { _ = s.Serve(ln) }()
+		c := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+		resp, err := c.Get("https://" + ln.Addr().String() + "/nowhere")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if got := resp.Header.Get("Strict-Transport-Security") != ""; got != (set.Certificate != "") {
+			t.Errorf("with the certificate %q: HSTS %v", set.Certificate, got)
+		}
+		c.CloseIdleConnections()
+		s.Stop(t.Context())
+	}
+}
+
+// Without a store every page says that nothing can be decided, and nothing breaks.
+func TestWithoutSessions(t *testing.T) {
+	s := New(Config{Log: slog.New(slog.DiscardHandler), Settings: func() Settings { return Settings{Callbacks: []string{"/auth/oidc/callback"}} }, Folder: t.TempDir()})
+	for _, path := range []string{"/auth/sign-in", "/auth/account", "/auth/oidc/start", "/auth/oidc/callback?code=x&state=y"} {
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
+			t.Errorf("%s: %d", path, w.Code)
+		}
+	}
+	for path, want := range map[string]int{"/auth/negotiate": 303, "/auth/negotiate/test": 200, "/auth/oidc/signed-out?iss=x&sid=y": 200} {
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		if w.Code != want {
+			t.Errorf("%s: %d, want %d", path, w.Code, want)
+		}
+	}
+	for _, path := range []string{"/auth/password", "/auth/sign-out", "/auth/sessions/end"} {
+		r := httptest.NewRequest(http.MethodPost, path, nil)
+		r.Header.Set("Sec-Fetch-Site", "same-origin")
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, r)
+		if w.Code != http.StatusServiceUnavailable {
+			t.Errorf("POST %s: %d", path, w.Code)
+		}
+	}
 }
