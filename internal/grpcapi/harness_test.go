@@ -61,6 +61,8 @@ var (
 
 // box is a server with its two sockets, a memory to fill, and a log to read.
 type box struct {
+	machine *keeper
+
 	t      testing.TB
 	dir    string
 	memory *memorytest.Memory
@@ -129,7 +131,7 @@ func openOver(t testing.TB, limits peer.Limits, m *memorytest.Memory, d grpcapi.
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &box{t: t, dir: dir, memory: m, work: &work{}, signer: &signer{}, log: &logBuffer{}, sessions: &sessions{}, policy: peer.NewPolicy(peer.Members{AdminGroups: []identity.GID{adminGroup}})}
+	b := &box{t: t, dir: dir, memory: m, work: &work{}, machine: &keeper{}, signer: &signer{}, log: &logBuffer{}, sessions: &sessions{}, policy: peer.NewPolicy(peer.Members{AdminGroups: []identity.GID{adminGroup}})}
 	b.server = grpcapi.New(grpcapi.Config{
 		Log:       slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Policy:    b.policy,
@@ -137,6 +139,7 @@ func openOver(t testing.TB, limits peer.Limits, m *memorytest.Memory, d grpcapi.
 		Directory: d,
 		Admin:     grpcapi.Admin{Joiner: b.work, Leaver: b.work, Syncer: b.work, Statuser: b.work, Configurer: b.work},
 		Login:     b.signer,
+		Machine:   b.machine,
 		Sso:       b.sessions,
 		Identify:  whoByAddress,
 	})
