@@ -187,6 +187,7 @@ func (m *Monitor) Run(ctx context.Context) error {
 	defer m.watchdog(ctx)()
 
 	failed := 0 // starts in a row that never became ready
+	faults := 0 // ends in a row, soon after the start, by a fault of the worker's own
 	for {
 		began := time.Now()
 		life, err := m.start()
@@ -210,12 +211,36 @@ func (m *Monitor) Run(ctx context.Context) error {
 			if failed++; life.ready {
 				failed = 0
 			}
+			if faults++; !faulty(life.cmd.ProcessState) || time.Since(began) > faultTime {
+				faults = 0
+			}
+			if faults >= maxFaults { // what each of them died of may be asked again and again
+				m.log.Error("the connections to winbind's pipes are let go: the workers that had them have failed", "connections", m.keeper.Held(), "failed", faults)
+				m.keeper.Shed()
+				faults = 0
+			}
 			m.log.Error("the worker has ended and is started again", "end", end, "lived", time.Since(began).Round(time.Millisecond))
 		}
 		if !m.pause(ctx, failed, time.Since(began), hup) {
 			return nil
 		}
 	}
+}
+
+// A worker that meets the same request as the one before may die of it as well.
+const (
+	maxFaults = 3
+	faultTime = 10 * time.Second
+)
+
+// faulty says whether a process ended by a fault of its own, and not because
+// somebody or the kernel killed it.
+func faulty(s *os.ProcessState) bool {
+	status, ok := s.Sys().(syscall.WaitStatus)
+	if !ok || !status.Signaled() {
+		return s.ExitCode() != 0
+	}
+	return status.Signal() != syscall.SIGKILL && status.Signal() != syscall.SIGTERM
 }
 
 // pause waits before the next start: not at all after a worker that had served

@@ -204,8 +204,19 @@ func (k *Keeper) drop(id uint64) {
 func (k *Keeper) Forget(name Name) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.release(func(c kept) bool { return c.name == name })
+}
+
+// Shed lets go of everything; who connects again is held again.
+func (k *Keeper) Shed() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.release(func(kept) bool { return true })
+}
+
+func (k *Keeper) release(which func(kept) bool) {
 	for id, c := range k.held {
-		if c.name == name {
+		if which(c) {
 			delete(k.held, id)
 			_ = unix.Close(c.fd)
 		}
@@ -223,10 +234,7 @@ func (k *Keeper) Held() int {
 func (k *Keeper) Close() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for id, c := range k.held {
-		delete(k.held, id)
-		_ = unix.Close(c.fd)
-	}
+	k.release(func(kept) bool { return true })
 	if k.way != nil {
 		_ = k.way.Close()
 		k.way = nil
