@@ -4,10 +4,13 @@ package monitor
 
 import (
 	"errors"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"net"
+	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/config"
@@ -64,6 +67,17 @@ func moved(ln *peer.Listener, s peer.Socket) bool {
 	return want.Port != have.Port || !want.IP.Equal(have.IP) && !(anywhere(want.IP) && anywhere(have.IP))
 }
 
+// pipePath is where a pipe of winbind is; "" for another socket.
+func pipePath(s config.Samba, n peer.Name) string {
+	switch n {
+	case peer.Winbind:
+		return s.Pipe
+	case peer.WinbindPriv:
+		return s.PrivilegedPipe
+	}
+	return ""
+}
+
 // openListeners takes over the sockets that are open already and opens the
 // others. Without winbind's the machine does everything but SMB, without the
 // web's all but sign-in by a browser: that one cannot be opened, since another
@@ -72,6 +86,14 @@ func openListeners(log *slog.Logger, sockets []peer.Socket) (peer.Listeners, err
 	have, err := peer.Inherited()
 	if err != nil {
 		return nil, err
+	}
+	for name, kept := range have { // by systemd, from before the configuration changed
+		if isPipe(name) && !slices.ContainsFunc(sockets, func(s peer.Socket) bool { return s.Name == name }) {
+			for _, ln := range kept {
+				_ = ln.Close()
+			}
+			delete(have, name)
+		}
 	}
 	for _, s := range sockets {
 		if have.First(s.Name) != nil {
@@ -160,6 +182,12 @@ func (m *Monitor) arrange(cfg *config.Config) error {
 			trouble = append(trouble, ln.Close())
 		}
 		m.keeper.Forget(name)
+		if path := pipePath(cfg.Samba, name); path != "" {
+			m.withdraw(name)
+			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				trouble = append(trouble, err)
+			}
+		}
 		m.log.Info("a socket has been closed", "name", string(name))
 		delete(m.listeners, name)
 		changed = true
@@ -178,6 +206,7 @@ func (m *Monitor) arrange(cfg *config.Config) error {
 // keep accepts at a pipe of winbind. Smbd's client does not ask a second time when
 // a connection breaks: these outlive the worker, with what is asked on them.
 func (m *Monitor) keep(ln *peer.Listener) {
+	m.deposit(ln)
 	go func() {
 		if err := m.keeper.Serve(ln); err != nil {
 			m.log.Error("a pipe of winbind is not served", "name", string(ln.Name()), "error", err)

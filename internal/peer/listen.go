@@ -71,6 +71,10 @@ func (l *Listener) File() (*os.File, error) {
 	return f.File()
 }
 
+// Leave makes Close leave the socket file where it is: somebody else listens on
+// it, too.
+func (l *Listener) Leave() { l.path = "" }
+
 // Close closes the listener and removes the socket file if this process made it.
 func (l *Listener) Close() error {
 	err := l.Listener.Close()
