@@ -67,17 +67,6 @@ func moved(ln *peer.Listener, s peer.Socket) bool {
 	return want.Port != have.Port || !want.IP.Equal(have.IP) && !(anywhere(want.IP) && anywhere(have.IP))
 }
 
-// pipePath is where a pipe of winbind is; "" for another socket.
-func pipePath(s config.Samba, n peer.Name) string {
-	switch n {
-	case peer.Winbind:
-		return s.Pipe
-	case peer.WinbindPriv:
-		return s.PrivilegedPipe
-	}
-	return ""
-}
-
 // openListeners takes over the sockets that are open already and opens the
 // others. Without winbind's the machine does everything but SMB, without the
 // web's all but sign-in by a browser: that one cannot be opened, since another
@@ -179,14 +168,17 @@ func (m *Monitor) arrange(cfg *config.Config) error {
 			continue
 		}
 		for _, ln := range m.listeners[name] {
+			at := ln.Addr().String()
 			trouble = append(trouble, ln.Close())
+			if isPipe(name) { // the file stays where systemd holds the socket
+				if err := os.Remove(at); err != nil && !errors.Is(err, fs.ErrNotExist) {
+					trouble = append(trouble, err)
+				}
+			}
 		}
 		m.keeper.Forget(name)
-		if path := pipePath(cfg.Samba, name); path != "" {
+		if isPipe(name) {
 			m.withdraw(name)
-			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				trouble = append(trouble, err)
-			}
 		}
 		m.log.Info("a socket has been closed", "name", string(name))
 		delete(m.listeners, name)
