@@ -70,13 +70,13 @@ func (l *Login) askAgain(d *Domain) {
 		l.silence.mu.Lock()
 		defer l.silence.mu.Unlock()
 		l.silence.asking = false
-		if fault.Is(err, fault.Unreachable) {
-			l.silence.until = l.c.Now().Add(believeSilence)
-			return
-		}
 		l.silence.until = time.Time{}
+		directory := time.Time{}
+		if fault.Is(err, fault.Unreachable) {
+			l.silence.until, directory = l.c.Now().Add(believeSilence), l.c.Now().Add(skipRefresh)
+		}
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.unreadable = time.Time{}
+		l.unreadable = directory
 	})
 }
