@@ -113,8 +113,9 @@ func TestLoginServiceOfApps(t *testing.T) {
 	s.cli(0, "config", "set", "login.alternate_id", "true")
 	s.wantCode("the mail address, now", as("stale.bread@wonder.test"), codes.OK)
 
-	changed, err := api.ChangePassword(s.ctx, &latchkeyv1.ChangePasswordRequest{Name: "stale", OldPassword: []byte("wrong"), NewPassword: []byte(old)})
+	_, err = api.ChangePassword(s.ctx, &latchkeyv1.ChangePasswordRequest{Name: "stale", OldPassword: []byte("wrong"), NewPassword: []byte(old)})
 	s.wantCode("a wrong old password", err, codes.Unauthenticated)
+	var changed *latchkeyv1.ChangePasswordResponse
 	if changed, err = api.ChangePassword(s.ctx, &latchkeyv1.ChangePasswordRequest{Name: "user00002", OldPassword: []byte(lab.UserPassword(2)), NewPassword: []byte(renewed)}); err == nil {
 		t.Errorf("the password of a person of Entra ID was changed: %v", changed)
 	}
