@@ -28,6 +28,10 @@ type Recorder struct {
 	closed bool
 	queue  chan Event
 	done   chan struct{}
+
+	counting sync.Mutex
+	counts   map[counted]uint64
+	services map[string]struct{}
 }
 
 // Open returns a recorder that appends to the file at path, mode 0600. A file
@@ -50,6 +54,7 @@ func (r *Recorder) Record(e Event) {
 		e.ID = NewID()
 	}
 	e.clip()
+	r.count(&e)
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	if !r.closed {

@@ -191,6 +191,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	for _, ln := range d.opt.Listeners[peer.Web] {
 		all.Go(func() { fail(d.web.Serve(ln)) })
 	}
+	for _, ln := range d.opt.Listeners[peer.Metrics] {
+		all.Go(func() { fail(d.serveMetrics(ctx, ln)) })
+	}
 	for _, ln := range d.opt.Listeners[peer.ShimRoot] {
 		all.Go(func() { fail(d.shim.Serve(ln)) })
 	}

@@ -142,6 +142,16 @@ func TestSudo(t *testing.T) {
 	if r := s.cli(0, "audit", "--user", "USER00007", "--outcome", "allowed", "--json"); !strings.Contains(r.Stdout, `"service":"sudo"`) || strings.Contains(r.Stdout, "user00001") {
 		t.Errorf("the audit: %s", r)
 	}
+	// And so have the metrics, which are root's.
+	const ask = `python3 -c 'import socket; s=socket.socket(socket.AF_UNIX); s.connect("/run/latchkey/metrics.sock"); s.sendall(b"GET /metrics HTTP/1.0\r\n\r\n"); print(s.makefile().read())'`
+	for _, line := range []string{`latchkey_attempts_total{action="sign-in",outcome="allowed",service="sudo"} `, "latchkey_serving 1\n", "latchkey_machine_key_version 1\n"} {
+		if got := s.sh(ask); !strings.Contains(got, line) {
+			t.Errorf("want %s in\n%s", line, got)
+		}
+	}
+	if r := s.as("user00007", ask); r.Ok() {
+		t.Errorf("the metrics for everybody: %s", r)
+	}
 	s.cli(0, "access", "sudo", "--remove", "nas größen all")
 	if r := become("user00007", 7); r.Ok() {
 		t.Errorf("sudo after: %s", r)

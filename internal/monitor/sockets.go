@@ -22,12 +22,7 @@ import (
 // wanted are the sockets that a configuration asks for and that have a door
 // behind them.
 func wanted(cfg *config.Config, ids accountIDs) []peer.Socket {
-	var all []peer.Socket
-	for _, s := range peer.Standard(config.RunDir, ids.admin) {
-		if s.Name == peer.API || s.Name == peer.Admin || s.Name == peer.ShimRoot || s.Name == peer.Auth {
-			all = append(all, s)
-		}
-	}
+	all := peer.Standard(config.RunDir, ids.admin)
 	if cfg.Samba.Pipes {
 		all = append(all, pipes(cfg.Samba, ids.winbind)...)
 	}

@@ -24,15 +24,15 @@ func TestWantedSockets(t *testing.T) {
 		}
 		return all
 	}
-	if got := names(); !slices.Equal(got, []string{"api", "admin", "shim-root", "auth", "web"}) {
+	if got := names(); !slices.Equal(got, []string{"api", "admin", "shim-root", "auth", "metrics", "web"}) {
 		t.Errorf("by default: got %v", got)
 	}
 	cfg.Samba.Pipes = true
-	if got := names(); !slices.Equal(got, []string{"api", "admin", "shim-root", "auth", "winbind", "winbind-priv", "web"}) {
+	if got := names(); !slices.Equal(got, []string{"api", "admin", "shim-root", "auth", "metrics", "winbind", "winbind-priv", "web"}) {
 		t.Errorf("with winbind's pipes: got %v", got)
 	}
 	cfg.Samba.Pipes, cfg.Web.Listen = false, ""
-	if got := names(); !slices.Equal(got, []string{"api", "admin", "shim-root", "auth"}) {
+	if got := names(); !slices.Equal(got, []string{"api", "admin", "shim-root", "auth", "metrics"}) {
 		t.Errorf("without the web: got %v", got)
 	}
 	for _, s := range pipes(cfg.Samba, 8) {
