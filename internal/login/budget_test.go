@@ -148,7 +148,7 @@ func TestBudgetStaysShortOfTheDomainsOwnLockout(t *testing.T) {
 			t.Errorf("%s: the machine sent %d, want %d", name, n, tc.machine)
 		}
 		w.clock.Store(int64(tc.again - 40*time.Second)) // far enough from the end for a slow machine
-		w.restart() // what was spent lasts
+		w.restart()                                     // what was spent lasts
 		guess(4, "192.0.2.1")
 		if n := w.bad(); n != tc.machine {
 			t.Errorf("%s: before the window's end %d, want %d", name, n, tc.machine)
