@@ -83,8 +83,7 @@ func (l *Login) membership(ctx context.Context) (*Domain, error) {
 	if err != nil {
 		return nil, err
 	}
-	machine.Password.Wipe()
-	machine.PreviousPassword.Wipe()
+	machine.Wipe()
 	return nil, fault.New(fault.Unreachable, "the membership is not taken up yet")
 }
 
