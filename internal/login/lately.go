@@ -13,7 +13,7 @@ import (
 // A client of a share signs in many times in a row, and brings the same proof
 // each time; a domain controller takes longer to say again in which groups
 // somebody is than all the rest of such a sign-in.
-const latelyTime = 5 * time.Second
+const latelyTime = time.Second
 
 // lately remembers which rows were read afresh a moment ago.
 type lately struct {
