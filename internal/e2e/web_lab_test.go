@@ -9,6 +9,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -22,6 +24,7 @@ import (
 	"github.com/latchkey-nas/latchkey/internal/lab/browser"
 	"github.com/latchkey-nas/latchkey/internal/lab/nas"
 	"github.com/latchkey-nas/latchkey/internal/lab/provider"
+	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
 )
 
 // The tenant that the lab's provider is.
@@ -63,7 +66,8 @@ func beginWeb(t *testing.T, settings string) *website {
 		}
 		people = append(people, provider.Person{UPN: lab.UserName(i) + "@contoso.test", Password: fmt.Sprintf("Entra-%d", i), OID: o.OID, Name: fmt.Sprintf("User %d", i)})
 	}
-	set := provider.Settings{Tenant: webTenant, Client: webClient, Secret: webSecret, RedirectURIs: []string{s.base + "/auth/oidc/callback"}, People: people, Port: 9480}
+	set := provider.Settings{Tenant: webTenant, Client: webClient, Secret: webSecret, RedirectURIs: []string{s.base + "/auth/oidc/callback"}, People: people, Port: 9480,
+		FrontChannel: s.base + "/auth/oidc/signed-out"}
 	if _, err := provider.Start(ctx, n.Machine, set, false); err != nil {
 		t.Fatal(err)
 	}
@@ -203,6 +207,10 @@ func TestWebSignIn(t *testing.T) {
 		s.sh("! grep -aqF -e '" + session + "' -e Local-Passw0rd -e '" + lab.UserPassword(1) + "' " + file)
 	}
 
+	s.silentlyAgain(p, "user00002")
+	s.signedOutAtEntra(p)
+	s.answerInTheQuery("user00002@contoso.test", "Entra-2")
+
 	// Known in Entra ID, not in the domain; a guest; somebody who changes their mind.
 	p = s.page(browser.PageOptions{})
 	s.byEntra(p, "nobody@contoso.test", "Entra-0")
@@ -247,6 +255,83 @@ func TestWebSignIn(t *testing.T) {
 	s.isAccountOf(p, "user00001")
 }
 
+// asked returns the addresses with a text that the page has asked for since
+// there were so many.
+func (s *website) asked(p *browser.Page, since int, part string) (found []string) {
+	s.t.Helper()
+	for _, u := range must(p.Requests())[since:] {
+		if strings.Contains(u, part) {
+			found = append(found, u)
+		}
+	}
+	return found
+}
+
+// silentlyAgain ends the session of a browser that came from Entra ID, which is
+// in again by the next page, with no question.
+func (s *website) silentlyAgain(p *browser.Page, name string) {
+	s.t.Helper()
+	s.cli(0, "session", "revoke", "--user", name)
+	since := len(must(p.Requests()))
+	_, err := p.Goto(s.base + "/auth/account")
+	s.try(err)
+	s.isAccountOf(p, name)
+	if n := s.asked(p, since, "prompt=none"); len(n) != 1 {
+		s.t.Errorf("the tenant was asked without a page %d times, want once: %q", len(n), must(p.Requests())[since:])
+	}
+	if n := s.asked(p, since, "/interaction/"); len(n) != 0 {
+		s.t.Errorf("the tenant asked the person: %q", n)
+	}
+}
+
+// signedOutAtEntra signs out at the tenant, whose page has the browser tell us,
+// and then finds that a silent try comes back to the buttons, once.
+func (s *website) signedOutAtEntra(p *browser.Page) {
+	s.t.Helper()
+	_, err := p.Goto("http://127.0.0.1:9480/" + webTenant + "/oauth2/v2.0/logout")
+	s.try(err)
+	since := len(must(p.Requests()))
+	s.try(p.Click("#out"))
+	s.waitFor("the browser has told of the sign-out", func() bool { return len(s.asked(p, since, "/auth/oidc/signed-out?")) == 1 })
+	var list struct{ Total int }
+	s.waitFor("the session that came of the tenant's has ended", func() bool {
+		s.try(json.Unmarshal([]byte(s.cli(0, "session", "list", "user00002", "--json").Stdout), &list))
+		return list.Total == 0
+	})
+	since = len(must(p.Requests()))
+	_, err = p.Goto(s.base + "/auth/account")
+	s.try(err)
+	s.try(p.WaitURL("/auth/sign-in?stay=1"))
+	if n, buttons := s.asked(p, since, "prompt=none"), must(p.Count("#entra")); len(n) != 1 || buttons != 1 {
+		s.t.Errorf("a browser that the tenant no longer knows: asked silently %d times, %d buttons", len(n), buttons)
+	}
+	since = len(must(p.Requests()))
+	_, err = p.Goto(s.base + "/auth/account")
+	s.try(err)
+	if n := s.asked(p, since, "prompt=none"); len(n) != 0 {
+		s.t.Errorf("a browser that was just refused is sent to the tenant again: %q", n)
+	}
+}
+
+// answerInTheQuery signs in with the answer in the address instead of a form.
+func (s *website) answerInTheQuery(upn, password string) {
+	s.t.Helper()
+	s.cli(0, "config", "set", "sso.response_mode", "query")
+	defer s.cli(0, "config", "set", "sso.response_mode", "form_post")
+	ready := func() {
+		s.waitFor("the tenant is known again", func() bool { r, err := s.nas.CLI(s.ctx, "sso", "status"); return err == nil && r.Exit == 0 })
+	}
+	ready()
+	p := s.page(browser.PageOptions{NoJS: true}) // a form would need a click
+	s.byEntra(p, upn, password)
+	name, _, _ := strings.Cut(upn, "@")
+	s.isAccountOf(p, name)
+	if n := s.asked(p, 0, "/auth/oidc/callback?"); len(n) != 1 || !strings.Contains(n[0], "code=") || !strings.Contains(n[0], "state=") {
+		s.t.Errorf("the answer did not come in the query: %q", must(p.Requests()))
+	}
+	s.try(p.Close())
+}
+
 func (s *website) byFormFails(p *browser.Page, name, password string) {
 	s.t.Helper()
 	q := s.page(browser.PageOptions{})
@@ -268,8 +353,20 @@ func must[T any](v T, err error) T {
 // axe-core is broken, nothing overflows, nothing is loaded from elsewhere, and
 // the keyboard alone is enough.
 func TestWebPages(t *testing.T) {
-	s := beginWeb(t, "[web]\nnegotiate_from = [\"192.0.2.0/24\"]\n")
+	s := beginWeb(t, "[web]\nnegotiate_from = [\"192.0.2.0/24\"]\n[[sso.app]]\nname = \"photos\"\nuser = \"root\"\nredirect = [\"https://nas1.aadds.contoso.test:9443/in\"]\n")
 	s.chromium()
+	// An app that has no page (204): the one that hands over to it stays.
+	there := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	_ = there.Listener.Close()
+	ln, err := s.nas.Listen("tcp", "0.0.0.0:9443")
+	s.try(err)
+	there.Listener = ln
+	there.StartTLS()
+	defer there.Close()
+	apps := latchkeyv1.NewSsoServiceClient(s.dial("api.sock"))
+	elsewhere := s.page(browser.PageOptions{}) // a second session of the same person
+	s.byForm(elsewhere, "localadmin", "Local-Passw0rd")
+	s.isAccountOf(elsewhere, "localadmin")
 	pictures := os.Getenv("LATCHKEY_PICTURES")
 	for _, locale := range []string{"en-US", "zh-TW", "hu-HU"} {
 		lang := map[string]string{"en-US": "en", "zh-TW": "zh-Hant", "hu-HU": "hu"}[locale]
@@ -313,9 +410,25 @@ func TestWebPages(t *testing.T) {
 			look("test")
 			s.byForm(p, "localadmin", "Local-Passw0rd")
 			s.try(p.WaitURL("/auth/account"))
+			if n := must(p.Count(".cards li")); n < 2 || must(p.Count("#end-others")) != 1 {
+				t.Errorf("the account page of somebody with two sessions lists %d", n)
+			}
 			look("account-local")
 			s.try(p.Click("#sign-out"))
 			look("signed-out")
+			begun, err := apps.BeginSignIn(s.ctx, &latchkeyv1.BeginSignInRequest{App: "photos", RedirectUri: "https://" + s.host + ":9443/in", State: "x"})
+			s.try(err)
+			_, err = p.Goto(begun.GetUrl())
+			s.try(err)
+			s.try(p.Fill("#name", "localadmin"))
+			s.try(p.Fill("#password", "Local-Passw0rd"))
+			s.try(p.Click("#submit"))
+			if n := must(p.Count("#continue")); n != 1 {
+				t.Errorf("after the sign-in for an app the browser is at %s: %s", must(p.URL()), s.text(p, "body"))
+			}
+			look("hand-over")
+			s.goTo(p, "/auth/account", 200)
+			s.try(p.Click("#sign-out"))
 			s.goTo(p, "/auth/oidc/callback?code=x&state=y", 400)
 			look("error")
 			if locale == "en-US" {
@@ -324,7 +437,7 @@ func TestWebPages(t *testing.T) {
 				look("account")
 			}
 			for _, u := range must(p.Requests()) {
-				if !strings.HasPrefix(u, s.base+"/") && !strings.HasPrefix(u, "http://127.0.0.1:9480/") && !strings.HasPrefix(u, "data:") {
+				if !strings.HasPrefix(u, s.base+"/") && !strings.HasPrefix(u, "https://"+s.host+":9443/in?code=") && !strings.HasPrefix(u, "http://127.0.0.1:9480/") && !strings.HasPrefix(u, "data:") {
 					t.Errorf("a page asks for %s", u)
 				}
 			}

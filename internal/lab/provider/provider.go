@@ -39,6 +39,7 @@ type Settings struct {
 	Secret       string   `json:"secret,omitempty"`
 	RedirectURIs []string `json:"redirectURIs"`
 	People       []Person `json:"people"`
+	FrontChannel string   `json:"frontChannel,omitempty"` // the app's address for front-channel sign-out
 	Port         int      `json:"port"`
 }
 

@@ -30,8 +30,22 @@ const provider = new Provider(issuer, {
   jwks: { keys: [{ ...key, kid: 'lab-1', use: 'sig', alg: 'RS256' }] },
   cookies: { keys: [randomBytes(32).toString('hex')], names: { session: 'ESTSAUTH', interaction: 'ESTSI', resume: 'ESTSR' } },
   conformIdTokenClaims: false,
-  claims: { openid: ['sub', 'oid', 'tid', 'ver', 'acct'], profile: ['name', 'preferred_username'] },
-  features: { devInteractions: { enabled: false }, rpInitiatedLogout: { enabled: true }, userinfo: { enabled: true } },
+  claims: { openid: ['sub', 'oid', 'tid', 'ver', 'acct', 'sid'], profile: ['name', 'preferred_username'] },
+  features: {
+    devInteractions: { enabled: false }, userinfo: { enabled: true },
+    rpInitiatedLogout: {
+      enabled: true,
+      logoutSource: (ctx, form) => {
+        ctx.cookies.set('ESTSOUT', ctx.oidc.session.uid, { signed: false, httpOnly: true });
+        ctx.body = simple('Sign out', `${form}<button id="out" form="op.logoutForm" name="logout" value="yes">Sign out</button>`);
+      },
+      // As Entra ID does, the apps hear of it by the browser, each in a frame.
+      postLogoutSuccessSource: (ctx) => {
+        const heard = new URLSearchParams({ iss: issuer, sid: ctx.cookies.get('ESTSOUT', { signed: false }) ?? '' });
+        ctx.body = simple('You are signed out', settings.frontChannel ? `<iframe title="app" src="${escape(`${settings.frontChannel}?${heard}`)}"></iframe>` : '');
+      },
+    },
+  },
   pkce: { methods: ['S256'], required: () => true },
   responseTypes: ['code'],
   routes: {
@@ -39,12 +53,12 @@ const provider = new Provider(issuer, {
     jwks: `/${tenant}/discovery/v2.0/keys`, end_session: `/${tenant}/oauth2/v2.0/logout`, userinfo: `/${tenant}/oidc/userinfo`,
   },
   interactions: { policy, url: (ctx, interaction) => `/interaction/${interaction.uid}` },
-  findAccount: (ctx, oid) => person(oid) && {
+  findAccount: (ctx, oid, code) => person(oid) && {
     accountId: oid,
     claims: () => {
       const p = person(oid);
       // sub is another thing for every app, as in Entra ID.
-      return { sub: createHash('sha256').update(client + oid).digest('base64url'), oid, tid: tenant, ver: '2.0', acct: p.guest ? 1 : 0, name: p.name, preferred_username: p.upn };
+      return { sub: createHash('sha256').update(client + oid).digest('base64url'), oid, tid: tenant, ver: '2.0', acct: p.guest ? 1 : 0, name: p.name, preferred_username: p.upn, sid: code?.sessionUid };
     },
   },
   // Whoever signs in has agreed: an administrator of the tenant did so for all.
@@ -58,6 +72,7 @@ const provider = new Provider(issuer, {
 provider.proxy = false;
 
 const escape = (s) => String(s).replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
+const simple = (title, body) => `<!doctype html><html lang="en"><head><meta charset="utf-8"><title>${title}</title></head><body><h1>${title}</h1>${body}</body></html>`;
 const page = (uid, title, wrong) => `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>${title}</title><style>body{font:16px sans-serif;max-width:24rem;margin:3rem auto;padding:0 1rem}input,button{font:inherit;width:100%;padding:.5rem;margin:.3rem 0;box-sizing:border-box}</style></head>
 <body><h1>${title}</h1><p>This stands in for Microsoft Entra ID in the lab.</p>${wrong ? '<p role="alert">The name or the password is wrong.</p>' : ''}
