@@ -20,10 +20,11 @@ func (a *app) auditCommand() *cobra.Command {
 	var since string
 	cmd := &cobra.Command{
 		Use:   "audit",
-		Short: "Show who tried to sign in, and what came of it",
-		Long: `Show every attempt to sign in, to use a service and to change a password, and every
-change of the access rules: the truth, also where the person was told less. What log
-rotation has put aside is read as well.
+		Short: "Show who tried to sign in, and what administrators changed",
+		Long: `Show every attempt to sign in, to use a service and to change a password: the truth,
+also where the person was told less; and what administrators change: access rules,
+settings, the sign-in with Entra ID, sessions that were ended, the machine's key, numbers,
+the membership. What log rotation has put aside is read as well.
 
 --user finds the events of a person under every name that was typed. --since takes a
 time (2026-11-22, "2026-11-22 14:30") or how long ago (90m, 6h, 3d).`,
@@ -76,6 +77,9 @@ time (2026-11-22, "2026-11-22 14:30") or how long ago (90m, 6h, 3d).`,
 	return cmd
 }
 
+// attempts are the actions of people who want in.
+var attempts = map[string]bool{"sign-in": true, "account": true, "change-password": true}
+
 // Widths of the columns: a line is printed as it comes, so they cannot follow
 // from what is in them.
 var auditWidths = []int{19, 9, 20, 12, 15}
@@ -103,6 +107,8 @@ func (a *app) auditLine(e *latchkeyv1.AuditEvent) error {
 	switch {
 	case who == "" && e.GetAccount() != "":
 		who = e.GetAccount()
+	case who == "" && e.GetAsked() == "":
+		who = dash("")
 	case who == "":
 		who = "(" + e.GetAsked() + ")"
 	case e.GetAsked() != "" && !strings.EqualFold(e.GetAsked(), who):
@@ -112,6 +118,9 @@ func (a *app) auditLine(e *latchkeyv1.AuditEvent) error {
 	if from == "" {
 		from = e.GetTty()
 	}
+	if from == "" && !attempts[e.GetAction()] { // an administrator's change: who asked for it
+		from, _, _ = strings.Cut(e.GetCaller(), ",")
+	}
 	what := e.GetAction()
 	if e.GetHow() != "" {
 		what += " by " + e.GetHow()
@@ -119,8 +128,10 @@ func (a *app) auditLine(e *latchkeyv1.AuditEvent) error {
 	if e.GetReason() != "" {
 		what += ": " + e.GetReason()
 	}
-	if e.GetDetail() != "" {
-		what += a.sign(" – ", " - ") + e.GetDetail()
+	for _, more := range []string{e.GetRule(), e.GetDetail()} {
+		if more != "" && (more != e.GetRule() || e.GetAction() == "access-rule") { // a sign-in's rule is seen by --json
+			what += a.sign(" – ", " - ") + more
+		}
 	}
 	colour := red
 	switch e.GetOutcome() {

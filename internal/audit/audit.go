@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package audit records who tried to get in, by which door, and what came of
-// it: one event for every attempt, one line of JSON for every event.
+// it, and what administrators change: one event for every attempt, one line of
+// JSON for every event.
 //
 // It never sees a password: Event has no field for one. It never decides
 // anything and never holds an attempt up: events are written by a goroutine of
@@ -25,6 +26,13 @@ const (
 	Account        Action = "account"         // may this person use the service, however they proved themselves
 	ChangePassword Action = "change-password" // a new password
 	Rule           Action = "access-rule"     // an administrator changed who may use a service
+	SetConfig      Action = "config-set"      // an administrator changed a setting
+	SetSso         Action = "sso-set"         // an administrator set up the sign-in with Entra ID
+	RevokeSession  Action = "session-revoke"  // an administrator ended browsers' sessions
+	RotateKey      Action = "machine-rotate"  // an administrator changed the machine's key
+	ImportIDs      Action = "ids-import"      // an administrator took numbers over
+	Join           Action = "join"            // the machine joined a domain
+	Leave          Action = "leave"           // the machine left its domain
 )
 
 // Outcome is what came of it.

@@ -134,6 +134,7 @@ func New(ctx context.Context, opt Options) (*Daemon, error) {
 	if d.store != nil {
 		doors.Machine = d
 		d.openLogin()
+		doors.Audit = d.audit
 		doors.Login = signIns{d.login}
 		if d.openSso(ctx) {
 			doors.Sso, doors.SsoSetter = d.sso.sessions, d

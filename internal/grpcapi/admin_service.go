@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/latchkey-nas/latchkey/internal/audit"
 	"github.com/latchkey-nas/latchkey/internal/secret"
 	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
 )
@@ -86,7 +87,8 @@ type Configurer interface {
 
 type adminService struct {
 	latchkeyv1.UnimplementedAdminServiceServer
-	admin Admin
+	admin   Admin
+	changes changes
 }
 
 func (s *adminService) Join(req *latchkeyv1.JoinRequest, ss grpc.ServerStreamingServer[latchkeyv1.JoinResponse]) error {
@@ -101,6 +103,9 @@ func (s *adminService) Join(req *latchkeyv1.JoinRequest, ss grpc.ServerStreaming
 		People: req.GetPeople(), CheckOnly: req.GetCheckOnly(), NoDNSUpdate: req.GetNoDnsUpdate(),
 	}, p.tell)
 	p.end()
+	if !req.GetCheckOnly() {
+		s.changes.record(ss.Context(), latchkeyv1.AdminService_Join_FullMethodName, audit.Event{}, req.GetDomain()+", by "+req.GetUser(), err)
+	}
 	if err != nil || made == nil {
 		return err
 	}
@@ -112,8 +117,10 @@ func (s *adminService) Leave(req *latchkeyv1.LeaveRequest, ss grpc.ServerStreami
 	defer password.Wipe()
 	p := newProgress(func(step *latchkeyv1.Step) { _ = ss.Send(&latchkeyv1.LeaveResponse{Step: step}) })
 	defer p.end()
-	return s.admin.Leaver.Leave(ss.Context(), LeaveRequest{
+	err := s.admin.Leaver.Leave(ss.Context(), LeaveRequest{
 		User: req.GetUser(), Password: password, KeepAccount: req.GetKeepAccount()}, p.tell)
+	s.changes.record(ss.Context(), latchkeyv1.AdminService_Leave_FullMethodName, audit.Event{}, "", err)
+	return err
 }
 
 func (s *adminService) Sync(req *latchkeyv1.SyncRequest, ss grpc.ServerStreamingServer[latchkeyv1.SyncResponse]) error {
@@ -136,7 +143,13 @@ func (s *adminService) SetConfig(ctx context.Context, req *latchkeyv1.SetConfigR
 	if req.GetKey() == "" {
 		return nil, bad("key", "is empty")
 	}
-	if err := s.admin.Configurer.SetConfig(ctx, req.GetKey(), req.GetValue()); err != nil {
+	err := s.admin.Configurer.SetConfig(ctx, req.GetKey(), req.GetValue())
+	what := req.GetKey()
+	if err == nil { // what was taken is a setting, and no secret: anybody may read conf.d
+		what += " = " + req.GetValue()
+	}
+	s.changes.record(ctx, latchkeyv1.AdminService_SetConfig_FullMethodName, audit.Event{}, what, err)
+	if err != nil {
 		return nil, err
 	}
 	return &latchkeyv1.SetConfigResponse{}, nil

@@ -38,3 +38,6 @@ func KeepReadBuffers() (kept func() [][]byte, stop func()) {
 	}
 	return func() [][]byte { mu.Lock(); defer mu.Unlock(); return all }, func() { readBuffers.New = fresh }
 }
+
+// Recorded reports whether calls of a method are events of the audit.
+func Recorded(method string) bool { _, yes := changing[method]; return yes }

@@ -50,6 +50,9 @@ type Config struct {
 	Sso       Sso
 	SsoSetter SsoSetter
 
+	// Audit takes what administrators change; nil: nobody does.
+	Audit Recorder
+
 	// Identify reads who connected; nil is peer.CallerOf. Tests play others.
 	Identify func(*net.UnixConn) (peer.Caller, error)
 }
@@ -88,12 +91,12 @@ func New(c Config) *Server {
 		d.server = grpc.NewServer(s.options(d)...)
 		d.server.RegisterService(identityDesc(), &identityService{directory: c.Directory, limits: c.Limits})
 		latchkeyv1.RegisterLoginServiceServer(d.server, &loginService{login: c.Login, door: name, wrong: &throttle{}})
-		latchkeyv1.RegisterSsoServiceServer(d.server, &ssoService{sso: c.Sso, directory: c.Directory, door: name})
+		latchkeyv1.RegisterSsoServiceServer(d.server, &ssoService{sso: c.Sso, directory: c.Directory, door: name, changes: changes{c.Audit}})
 		if name == peer.Admin {
-			latchkeyv1.RegisterSsoAdminServiceServer(d.server, &ssoAdminService{setter: c.SsoSetter})
+			latchkeyv1.RegisterSsoAdminServiceServer(d.server, &ssoAdminService{setter: c.SsoSetter, changes: changes{c.Audit}})
 			latchkeyv1.RegisterAccessServiceServer(d.server, &accessService{login: c.Login})
-			latchkeyv1.RegisterAdminServiceServer(d.server, &adminService{admin: c.Admin})
-			latchkeyv1.RegisterMachineServiceServer(d.server, &machineService{machine: c.Machine})
+			latchkeyv1.RegisterAdminServiceServer(d.server, &adminService{admin: c.Admin, changes: changes{c.Audit}})
+			latchkeyv1.RegisterMachineServiceServer(d.server, &machineService{machine: c.Machine, changes: changes{c.Audit}})
 		}
 		healthpb.RegisterHealthServer(d.server, s.health)
 		reflection.Register(d.server)

@@ -62,6 +62,8 @@ var (
 // box is a server with its two sockets, a memory to fill, and a log to read.
 type box struct {
 	machine *keeper
+	events  *events
+	setter  *setter
 
 	t      testing.TB
 	dir    string
@@ -116,23 +118,23 @@ func group(n int, name string) identity.Group {
 }
 
 // open starts a server. alice (1) and bob (2) are in staff (50), alice in board (51).
-func open(t testing.TB, limits peer.Limits) *box {
+func open(t testing.TB, limits peer.Limits, more ...func(*grpcapi.Config)) *box {
 	t.Helper()
 	m := memorytest.New()
 	m.PutUser(person(1, "alice"), person(2, "bob"))
 	m.PutGroup(group(50, "staff"), 1, 2)
 	m.PutGroup(group(51, "board"), 1)
-	return openOver(t, limits, m, resolve.New(m, resolve.Presentation{Domain: domain}))
+	return openOver(t, limits, m, resolve.New(m, resolve.Presentation{Domain: domain}), more...)
 }
 
-func openOver(t testing.TB, limits peer.Limits, m *memorytest.Memory, d grpcapi.Directory) *box {
+func openOver(t testing.TB, limits peer.Limits, m *memorytest.Memory, d grpcapi.Directory, more ...func(*grpcapi.Config)) *box {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "lk") // t.TempDir may be too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &box{t: t, dir: dir, memory: m, work: &work{}, machine: &keeper{}, signer: &signer{}, log: &logBuffer{}, sessions: &sessions{}, policy: peer.NewPolicy(peer.Members{AdminGroups: []identity.GID{adminGroup}})}
-	b.server = grpcapi.New(grpcapi.Config{
+	b := &box{t: t, dir: dir, memory: m, work: &work{}, machine: &keeper{}, events: &events{}, setter: &setter{}, signer: &signer{}, log: &logBuffer{}, sessions: &sessions{}, policy: peer.NewPolicy(peer.Members{AdminGroups: []identity.GID{adminGroup}})}
+	config := grpcapi.Config{
 		Log:       slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Policy:    b.policy,
 		Limits:    limits,
@@ -141,8 +143,14 @@ func openOver(t testing.TB, limits peer.Limits, m *memorytest.Memory, d grpcapi.
 		Login:     b.signer,
 		Machine:   b.machine,
 		Sso:       b.sessions,
+		SsoSetter: b.setter,
+		Audit:     b.events,
 		Identify:  whoByAddress,
-	})
+	}
+	for _, change := range more {
+		change(&config)
+	}
+	b.server = grpcapi.New(config)
 	var served sync.WaitGroup
 	for _, name := range []peer.Name{peer.API, peer.Admin} {
 		ln, err := peer.Open(peer.Socket{Name: name, Path: b.path(name), Mode: 0o600, GID: ownGID(), DirMode: 0o755})

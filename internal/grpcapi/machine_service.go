@@ -5,11 +5,13 @@ package grpcapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 
 	"google.golang.org/grpc"
 
+	"github.com/latchkey-nas/latchkey/internal/audit"
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
 )
@@ -40,6 +42,7 @@ var auditOutcomes = []string{"", "allowed", "refused", "failed", "abandoned"}
 type machineService struct {
 	latchkeyv1.UnimplementedMachineServiceServer
 	machine Machine // may be nil
+	changes changes
 }
 
 func (s *machineService) RotateMachineKey(_ *latchkeyv1.RotateMachineKeyRequest, ss grpc.ServerStreamingServer[latchkeyv1.RotateMachineKeyResponse]) error {
@@ -50,6 +53,11 @@ func (s *machineService) RotateMachineKey(_ *latchkeyv1.RotateMachineKeyRequest,
 	defer p.end()
 	done, err := s.machine.Rotate(ss.Context(), p.tell)
 	p.end()
+	what := ""
+	if err == nil {
+		what = fmt.Sprintf("key version %d", done.GetKeyVersion())
+	}
+	s.changes.record(ss.Context(), latchkeyv1.MachineService_RotateMachineKey_FullMethodName, audit.Event{}, what, err)
 	if err != nil {
 		return err
 	}
@@ -92,6 +100,9 @@ func (s *machineService) ImportIds(ss grpc.ClientStreamingServer[latchkeyv1.Impo
 		return bad("header", "is missing")
 	}
 	resp, err := s.machine.ImportIDs(ss.Context(), header, entries, dryRun)
+	if !dryRun {
+		s.changes.record(ss.Context(), latchkeyv1.MachineService_ImportIds_FullMethodName, audit.Event{}, fmt.Sprintf("%d entries", len(entries)), err)
+	}
 	if err != nil {
 		return err
 	}

@@ -4,9 +4,11 @@ package grpcapi
 
 import (
 	"context"
+	"fmt"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/latchkey-nas/latchkey/internal/audit"
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/peer"
@@ -46,6 +48,7 @@ type ssoService struct {
 	sso       Sso // may be nil
 	directory Directory
 	door      peer.Name
+	changes   changes
 }
 
 // caller is who calls, as package session has it.
@@ -179,17 +182,27 @@ func (s *ssoService) RevokeSession(ctx context.Context, req *latchkeyv1.RevokeSe
 	if err != nil {
 		return nil, err
 	}
-	n := 1
+	n, event := 1, audit.Event{Row: f.Row, Name: local}
 	switch which := req.GetWhich().(type) {
 	case *latchkeyv1.RevokeSessionRequest_SessionToken:
+		event.Asked = "a session's token"
 		n, err = s.sso.End(ctx, which.SessionToken, req.GetApp())
 	case *latchkeyv1.RevokeSessionRequest_SessionId:
+		event.Asked = which.SessionId
 		err = s.sso.Revoke(ctx, which.SessionId, f)
 	default:
 		if !all || user == nil && local == "" {
 			return nil, bad("which", "names no session and nobody")
 		}
+		event.Asked = user.GetName()
 		n, err = s.sso.RevokeAll(ctx, f)
+	}
+	if s.door == peer.Admin { // an app that ends its people's sessions is their sign-out
+		what := ""
+		if err == nil {
+			what = fmt.Sprintf("%d ended", n)
+		}
+		s.changes.record(ctx, latchkeyv1.SsoService_RevokeSession_FullMethodName, event, what, err)
 	}
 	if err != nil {
 		return nil, err
@@ -224,7 +237,8 @@ func toWebPerson(p *session.Person) *latchkeyv1.WebPerson {
 // ssoAdminService is served on admin.sock only.
 type ssoAdminService struct {
 	latchkeyv1.UnimplementedSsoAdminServiceServer
-	setter SsoSetter // may be nil
+	setter  SsoSetter // may be nil
+	changes changes
 }
 
 func (s *ssoAdminService) SetSso(ctx context.Context, req *latchkeyv1.SetSsoRequest) (*latchkeyv1.SetSsoResponse, error) {
@@ -233,7 +247,15 @@ func (s *ssoAdminService) SetSso(ctx context.Context, req *latchkeyv1.SetSsoRequ
 	if s.setter == nil {
 		return nil, errNoSso
 	}
-	return s.setter.SetSso(ctx, req)
+	resp, err := s.setter.SetSso(ctx, req)
+	if !req.GetDryRun() {
+		what := "" // of what was refused: a secret may have been pasted into the wrong field
+		if err == nil {
+			what = "tenant " + resp.GetSettings().GetTenant() + ", client " + resp.GetSettings().GetClient()
+		}
+		s.changes.record(ctx, latchkeyv1.SsoAdminService_SetSso_FullMethodName, audit.Event{}, what, err)
+	}
+	return resp, err
 }
 
 func (s *ssoAdminService) TestSso(ctx context.Context, _ *latchkeyv1.TestSsoRequest) (*latchkeyv1.TestSsoResponse, error) {
