@@ -82,7 +82,7 @@ func (f *fake) ReadAudit(r *latchkeyv1.ReadAuditRequest, s grpc.ServerStreamingS
 		{Time: ago(time.Minute), Id: "0123456789abcdee", Action: "sign-in", Outcome: "refused", Reason: "bad credential", Detail: "sign in to the domain: KDC_ERR_PREAUTH_FAILED",
 			Service: "samba-with-a-long-name", Asked: "al\x1b[2Jice", RemoteHost: "fe80::1", Name: "alice", Sent: true},
 		{Time: ago(0), Action: "sign-in", Outcome: "refused", Reason: "not found", Asked: "nobody at all", Tty: "tty1"},
-		{Time: ago(0), Action: "config-set", Outcome: "allowed", Detail: "samba.enabled = true", Door: "grpc", Caller: "uid 0, pid 4711"},
+		{Time: ago(0), Action: "config-set", Outcome: "allowed", Detail: "samba.pipes = true", Door: "grpc", Caller: "uid 0, pid 4711"},
 		{Time: ago(0), Action: "access-rule", Outcome: "allowed", Service: "sshd", Name: "alice", Rule: "allow sshd alice", Caller: "uid 1000, pid 4712"}}})
 }
 

@@ -5,14 +5,18 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +25,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	grpcstatus "google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/lab"
@@ -62,6 +67,33 @@ func (w *visitor) do(method, address string, form url.Values) *http.Response {
 	return resp
 }
 
+// call makes one gRPC call on api.sock as an account of the machine, with no
+// library of gRPC: a message is five bytes (not compressed, its length) before
+// it, and the status comes in a header or trailer (gRPC over HTTP2).
+func (s *story) call(account, method string, req, resp proto.Message) codes.Code {
+	s.t.Helper()
+	body, err := proto.Marshal(req)
+	s.try(err)
+	c := s.nas.Command("setpriv", "--reuid="+account, "--regid="+s.sh("id -g "+account), "--init-groups", "--", "curl", "-sS", "--http2-prior-knowledge", "--unix-socket", "/run/latchkey/api.sock",
+		"-H", "content-type: application/grpc", "-H", "te: trailers", "-D", "/dev/stderr", "--data-binary", "@-", "http://localhost"+method)
+	c.Stdin = bytes.NewReader(append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(body))), body...))
+	r, err := c.Run(s.ctx)
+	s.try(err)
+	status := regexp.MustCompile(`(?mi)^grpc-status: (\d+)`).FindStringSubmatch(r.Stderr)
+	if status == nil {
+		s.t.Fatalf("%s as %s: no status: %s", method, account, r)
+	}
+	n, err := strconv.Atoi(status[1])
+	s.try(err)
+	if codes.Code(n) == codes.OK {
+		if len(r.Stdout) < 5 {
+			s.t.Fatalf("%s as %s: no message: %s", method, account, r)
+		}
+		s.try(proto.Unmarshal([]byte(r.Stdout[5:]), resp))
+	}
+	return codes.Code(n)
+}
+
 // An app of the machine, asked by gRPC, learns who a browser's person is: the row
 // that `id` shows. Settings that the tenant does not agree with change nothing; a
 // session outlives the worker and ends with the person's account.
@@ -72,12 +104,12 @@ func TestSsoForApps(t *testing.T) {
 	issuer := oidctest.Serve(ln)
 	defer issuer.Close()
 	issuer.Confidential()
-	s.sh(`mkdir -p /etc/latchkey && printf 'version = 1\n[[sso.app]]\nname = "photos"\nuser = "www-data"\nredirect = "https://photos.contoso.test/in"\n' >/etc/latchkey/latchkey.toml`)
+	s.sh(`mkdir -p /etc/latchkey && printf 'version = 1\n[api]\nauthenticators = ["www-data", "games"]\n[[sso.app]]\nname = "photos"\nuser = "www-data"\nredirect = "https://photos.contoso.test/in"\n' >/etc/latchkey/latchkey.toml`)
 	s.try(s.nas.MustJoin(s.ctx, s.domain))
 	s.try(s.nas.UseNSS(s.ctx))
 	set := []string{"sso", "set", "--tenant", oidctest.Tenant.String(), "--client", oidctest.Client.String(), "--authority", issuer.Authority()}
 	s.cli(1, "sso", "status")
-	if r := s.cli(2, append(set[:3:3], "8b0f2a6e", "--client", "x")...); !strings.Contains(r.Stderr, "tenant: has 8 characters") {
+	if r := s.cli(2, append(set[:3:3], "8b0f2a6e", "--client", "x")...); !strings.Contains(r.Stderr, "8 characters") {
 		t.Errorf("a short tenant: %s", r)
 	}
 	if r := s.cli(4, set...); !strings.Contains(r.Stderr, "AADSTS7000215") { // the tenant wants a secret
@@ -111,8 +143,14 @@ func TestSsoForApps(t *testing.T) {
 	oid, err := identity.ParseGUID(o.OID)
 	s.try(err)
 
-	begun, err := app.BeginSignIn(s.ctx, &latchkeyv1.BeginSignInRequest{App: "photos", RedirectUri: "https://photos.contoso.test/in", State: "the-state"})
-	s.try(err)
+	// The app is an account of its own. One that nobody registered is refused, and
+	// so is one that may ask, but is another app.
+	begin, begun := &latchkeyv1.BeginSignInRequest{App: "photos", RedirectUri: "https://photos.contoso.test/in", State: "the-state"}, &latchkeyv1.BeginSignInResponse{}
+	for account, want := range map[string]codes.Code{"www-data": codes.OK, "games": codes.PermissionDenied, "nobody": codes.PermissionDenied, "daemon": codes.PermissionDenied} {
+		if got := s.call(account, latchkeyv1.SsoService_BeginSignIn_FullMethodName, begin, begun); got != want {
+			t.Errorf("%s begins a sign-in of the app of www-data: %s, want %s", account, got, want)
+		}
+	}
 	at := w.do(http.MethodGet, begun.GetUrl(), nil) // no session yet: to the sign-in page
 	request := begun.GetUrl()[strings.Index(begun.GetUrl(), "request="):]
 	if at.StatusCode != http.StatusSeeOther || !strings.Contains(at.Header.Get("Location"), "/auth/sign-in") {
@@ -131,8 +169,15 @@ func TestSsoForApps(t *testing.T) {
 		t.Errorf("the same answer again: %s", again.Status)
 	}
 	exchange := &latchkeyv1.ExchangeCodeRequest{App: "photos", RedirectUri: "https://photos.contoso.test/in", Code: to.Query().Get("code")}
-	in, err := app.ExchangeCode(s.ctx, exchange)
-	s.try(err)
+	in := &latchkeyv1.ExchangeCodeResponse{}
+	for _, account := range []string{"games", "nobody"} { // and the code stays good
+		if got := s.call(account, latchkeyv1.SsoService_ExchangeCode_FullMethodName, exchange, in); got != codes.PermissionDenied {
+			t.Errorf("%s takes the code of the app of www-data: %s", account, got)
+		}
+	}
+	if got := s.call("www-data", latchkeyv1.SsoService_ExchangeCode_FullMethodName, exchange, in); got != codes.OK {
+		t.Fatalf("the app takes its code: %s", got)
+	}
 	if got, want := fmt.Sprint(in.GetPerson().GetUid()), s.sh("id -u "+name); got != want || in.GetPerson().GetUsername() != s.sh("id -un "+name) || in.GetPerson().GetUser().GetOid() != o.OID {
 		t.Errorf("the app is told %v, id says %s", in.GetPerson(), want)
 	}
@@ -144,6 +189,13 @@ func TestSsoForApps(t *testing.T) {
 		return err
 	}
 	s.try(get())
+	for account, want := range map[string]codes.Code{"www-data": codes.OK, "games": codes.PermissionDenied, "nobody": codes.PermissionDenied} {
+		seen := &latchkeyv1.GetSessionResponse{}
+		got := s.call(account, latchkeyv1.SsoService_GetSession_FullMethodName, &latchkeyv1.GetSessionRequest{App: "photos", SessionToken: in.GetSessionToken()}, seen)
+		if got != want || (got == codes.OK) != (seen.GetPerson().GetUsername() == name) {
+			t.Errorf("%s asks for the session of the app of www-data: %s, %v, want %s", account, got, seen.GetPerson(), want)
+		}
+	}
 	var list struct {
 		Total    int
 		Sessions []struct{ Username, App, How string }
@@ -181,5 +233,55 @@ func TestSsoForApps(t *testing.T) {
 		if back := w.do(http.MethodPost, "/auth/oidc/callback", answer); back.StatusCode < 400 || w.cookies["__Host-latchkey"] != "" {
 			t.Errorf("%s is let in: %s", who, back.Status)
 		}
+	}
+	s.changesAreRecorded()
+}
+
+// changesAreRecorded changes one thing of each kind, and finds it in the audit
+// with who did it, beside the sign-in that was set up before.
+func (s *story) changesAreRecorded() {
+	s.t.Helper()
+	s.cli(0, "access", "allow", "photos", "user00002")
+	s.cli(0, "access", "deny", "photos", "user00003")
+	s.cli(0, "access", "remove", "photos", "user00002")
+	s.cli(0, "machine", "rotate")
+	kvno := s.status().Key
+	s.cli(0, "session", "revoke", "--user", "user00002")
+	s.cli(2, "config", "set", "samba.pipes", "Pasted-S3cret")
+	s.cli(0, "config", "set", "samba.pipes", "true") // as `samba enable` does
+	var got []string
+	s.waitFor("the worker that has the new sockets answers", func() bool {
+		if !strings.Contains(s.log(), "the worker has been replaced, for other sockets") {
+			return false
+		}
+		r, err := s.nas.CLI(s.ctx, "status")
+		return err == nil && r.Exit == 0
+	})
+	for line := range strings.Lines(s.cli(0, "audit", "--json", "--last", "0").Stdout) {
+		var e struct{ Action, Outcome, Detail, Rule, Asked, Caller string }
+		s.try(json.Unmarshal([]byte(line), &e))
+		switch e.Action {
+		case "sign-in", "account", "change-password":
+			continue
+		}
+		if !strings.HasPrefix(e.Caller, "uid 0, pid ") {
+			s.t.Errorf("%s: by %q", e.Action, e.Caller)
+		}
+		got = append(got, strings.TrimSpace(strings.Join([]string{e.Action, e.Outcome, e.Detail, e.Rule, e.Asked}, " ")))
+	}
+	want := []string{"join allowed " + s.domain.DNS + ", by ", "sso-set refused", "sso-set refused", "sso-set allowed tenant " + oidctest.Tenant.String() + ", client " + oidctest.Client.String(),
+		"access-rule allowed  allow photos user00002", "access-rule allowed  deny photos user00003", "access-rule allowed  remove photos user00002",
+		fmt.Sprintf("machine-rotate allowed key version %d", kvno), "session-revoke allowed 0 ended  user00002",
+		"config-set refused samba.pipes", "config-set allowed samba.pipes = true"}
+	ok := len(got) == len(want)
+	for i := range want {
+		ok = ok && strings.HasPrefix(got[i], want[i])
+	}
+	if !ok {
+		s.t.Errorf("the audit has\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	s.sh("! grep -qF -e Pasted-S3cret -e '" + oidctest.Secret + "' /var/log/latchkey/audit.jsonl")
+	if text := s.cli(0, "audit").Stdout; !strings.Contains(text, "uid 0") || !strings.Contains(text, "config-set") {
+		s.t.Errorf("the audit is shown as\n%s", text)
 	}
 }

@@ -145,7 +145,11 @@ func (s *adminService) SetConfig(ctx context.Context, req *latchkeyv1.SetConfigR
 	}
 	err := s.admin.Configurer.SetConfig(ctx, req.GetKey(), req.GetValue())
 	what := req.GetKey()
-	if err == nil { // what was taken is a setting, and no secret: anybody may read conf.d
+	switch {
+	case err != nil:
+	case req.GetValue() == "":
+		what += " unset"
+	default: // what was taken is a setting, and no secret: anybody may read conf.d
 		what += " = " + req.GetValue()
 	}
 	s.changes.record(ctx, latchkeyv1.AdminService_SetConfig_FullMethodName, audit.Event{}, what, err)

@@ -107,9 +107,13 @@ func TestEveryChangeIsOneEvent(t *testing.T) {
 		good, evil string // empty: no event
 	}{
 		{"config set", func() error {
-			_, err := adm.SetConfig(bg(t), &latchkeyv1.SetConfigRequest{Key: "samba.enabled", Value: secret})
+			_, err := adm.SetConfig(bg(t), &latchkeyv1.SetConfigRequest{Key: "samba.pipes", Value: secret})
 			return err
-		}, `config-set allowed "" "samba.enabled = ` + secret + `" row 0 "" ""`, `config-set refused "malformed" "samba.enabled" row 0 "" ""`},
+		}, `config-set allowed "" "samba.pipes = ` + secret + `" row 0 "" ""`, `config-set refused "malformed" "samba.pipes" row 0 "" ""`},
+		{"config set KEY ''", func() error {
+			_, err := adm.SetConfig(bg(t), &latchkeyv1.SetConfigRequest{Key: "samba.pipes"})
+			return err
+		}, `config-set allowed "" "samba.pipes unset" row 0 "" ""`, `config-set refused "malformed" "samba.pipes" row 0 "" ""`},
 		{"sso set", func() error {
 			_, err := set.SetSso(bg(t), &latchkeyv1.SetSsoRequest{Tenant: "the-tenant", Client: "the-client", Secret: []byte(secret)})
 			return err
