@@ -101,7 +101,11 @@ func (a *app) accessSet(ctx context.Context, effect latchkeyv1.AccessRule_Effect
 		return a.printJSON(object{{"rules", list}})
 	}
 	for _, r := range resp.GetRules() {
-		fmt.Fprintf(a.out, "%s %s %s\n", tame(r.GetWho()), done, tame(r.GetService()))
+		what := tame(r.GetService())
+		if what == "*" {
+			what = "any service"
+		}
+		fmt.Fprintf(a.out, "%s %s %s\n", tame(r.GetWho()), done, what)
 	}
 	return nil
 }

@@ -122,8 +122,12 @@ func (a *app) auditLine(e *latchkeyv1.AuditEvent) error {
 		from, _, _ = strings.Cut(e.GetCaller(), ",")
 	}
 	what := e.GetAction()
-	if e.GetHow() != "" {
-		what += " by " + e.GetHow()
+	switch how := e.GetHow(); how {
+	case "", what:
+	case "explain": // somebody asked whether a sign-in would work; nobody signed in
+		what = how
+	default:
+		what += " by " + how
 	}
 	if e.GetReason() != "" {
 		what += ": " + e.GetReason()

@@ -83,7 +83,7 @@ func (a *app) checkPAM() error {
 		return nil
 	}
 	return fault.WithRemedy(fault.Errorf(fault.NotFound, "pam_latchkey.so is not in %s", strings.Join(missing, ", ")),
-		"sshd, login, su and sudo let nobody of the domain in; pam-auth-update --package --enable latchkey")
+		"until then sshd, login, su and sudo let nobody of the domain in: pam-auth-update --enable latchkey latchkey-password")
 }
 
 // named says whether a line that is no comment has a word.

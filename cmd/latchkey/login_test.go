@@ -16,7 +16,7 @@ func (f *fake) Authenticate(_ context.Context, r *latchkeyv1.AuthenticateRequest
 	case r.GetName() == "nobody":
 		return nil, fault.New(fault.NotFound, "nobody has this name")
 	case string(r.GetPassword()) != "secret Passw0rd!":
-		return nil, fault.New(fault.BadCredential, "sign in to the domain: KDC_ERR_PREAUTH_FAILED")
+		return nil, fault.New(fault.BadCredential, "sign in to the domain: KDC_ERR_PREAUTH_FAILED, wrong password")
 	case r.GetService() != "sshd":
 		return nil, fault.WithRemedy(fault.Errorf(fault.Denied, "%s is closed to every domain user until a rule allows it", r.GetService()),
 			"`latchkey access list` shows the rules")

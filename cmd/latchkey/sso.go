@@ -345,6 +345,10 @@ func (a *app) sessionRevoke(ctx context.Context, ids []string, user, local strin
 	if a.json {
 		return a.printJSON(object{{"revoked", n}})
 	}
-	fmt.Fprintf(a.out, "%d ended.\n", n)
+	if n == 0 {
+		fmt.Fprintln(a.out, "There was no session to end.")
+		return nil
+	}
+	fmt.Fprintf(a.out, "%s ended.\n", count(int64(n), "session", "sessions"))
 	return nil
 }

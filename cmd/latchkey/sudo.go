@@ -31,7 +31,7 @@ func (a *app) sudoCommand() *cobra.Command {
 sudo-i. Without GROUP: show which groups may.
 
 The group is named to sudo by its number: another group that gets the name later does
-not get the right. What is finer than "everything" belongs into a file of your own.`,
+not get the right. What is finer than "everything" belongs in a file of your own.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {

@@ -195,7 +195,7 @@ func remove(tree map[string]any, name string) {
 // render writes the tables as TOML under a line that says whose file it is.
 func render(tree map[string]any) ([]byte, error) {
 	var b bytes.Buffer
-	b.WriteString("# Written by `latchkey config set`. Your own settings belong into latchkey.toml.\n")
+	b.WriteString("# Written by `latchkey config set`. Your own settings belong in latchkey.toml.\n")
 	if len(tree) == 0 {
 		return b.Bytes(), nil
 	}

@@ -47,6 +47,14 @@ var codeNames = map[Code]string{
 	CodeTooBig: "KRB_ERR_RESPONSE_TOO_BIG", CodeGeneric: "KRB_ERR_GENERIC", CodeWrongRealm: "KDC_ERR_WRONG_REALM",
 }
 
+// codeWords say what a code means to somebody who does not know the RFC.
+var codeWords = map[Code]string{
+	CodeClientExpired: "the account is past its date", CodeClientUnknown: "the domain has no such account", CodeServiceUnknown: "the domain has no such service",
+	CodeNullKey: "the account has no key", CodePolicy: "the domain's policy", CodeETypeUnsupported: "no AES key",
+	CodeClientRevoked: "disabled, locked, expired or outside of its hours", CodePasswordExpired: "the password has expired or must be changed",
+	CodePreauthFailed: "wrong password",
+}
+
 // String returns the name that RFC 4120 gives the code.
 func (c Code) String() string {
 	if n, ok := codeNames[c]; ok {
@@ -83,9 +91,12 @@ type Error struct {
 	KDC    netip.Addr // who refused
 }
 
-// Error returns the code's name, the status and the KDC's words.
+// Error returns the code's name and meaning, the status and the KDC's words.
 func (e *Error) Error() string {
 	s := e.Code.String()
+	if w := codeWords[e.Code]; w != "" {
+		s += ", " + w
+	}
 	if e.Status != 0 {
 		s += fmt.Sprintf(" (NTSTATUS 0x%08x)", uint32(e.Status))
 	}

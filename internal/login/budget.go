@@ -196,7 +196,9 @@ func (b *budget) open(row identity.RowID, source string) error {
 func (b *budget) describe() string {
 	var all []string
 	for _, o := range b.lockouts() {
-		all = append(all, o.String())
+		if text := o.String(); !slices.Contains(all, text) { // the domain's own may be ours
+			all = append(all, text)
+		}
 	}
 	return strings.Join(all, " or ")
 }

@@ -91,7 +91,7 @@ type Record struct {
 }
 
 const (
-	headLine = "# Made by latchkey. `latchkey samba enable` writes this file anew, and\n# `latchkey samba disable` takes it away. What you add belongs into smb.conf.\n"
+	headLine = "# Made by latchkey. `latchkey samba enable` writes this file anew, and\n# `latchkey samba disable` takes it away. What you add belongs in smb.conf.\n"
 	record   = "# latchkey: "
 	marker   = "# The next line was added by latchkey; \"latchkey samba disable\" takes it away again.\n"
 	include  = "include = " + Fragment
