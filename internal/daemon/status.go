@@ -73,6 +73,7 @@ func (d *Daemon) Status(ctx context.Context) (*latchkeyv1.Status, error) {
 	d.fillNTLM(problem)
 	d.fillSamba(problem)
 	d.fillSso(problem)
+	d.fillWeb(problem)
 	st.Health = health(st)
 	return st, nil
 }

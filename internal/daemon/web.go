@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/config"
 	"github.com/latchkey-nas/latchkey/internal/fault"
@@ -34,6 +35,16 @@ func (d *Daemon) openWeb() *web.Server {
 		c.Negotiator = browserTickets{d}
 	}
 	return web.New(c)
+}
+
+// fillWeb tells of a certificate that browsers do not get to see.
+func (d *Daemon) fillWeb(problem func(id, summary, remedy string, since time.Time)) {
+	if d.web == nil || d.settings.now().Web.Listen == "" {
+		return
+	}
+	if err := d.web.CertificateError(); err != nil {
+		problem("web-certificate", "browsers see another certificate than [web] names: "+err.Error(), fault.Remedy(err), time.Time{})
+	}
 }
 
 // webSettings is [web] as package web has it, with the machine's name where none

@@ -34,6 +34,8 @@ const (
 	ownKeyFile = "web-key.pem"
 )
 
+const certificateRemedy = "web.certificate and web.key are PEM files that the user latchkey has to be able to read; the key must not have a password"
+
 // certificates has the certificate in use: the administrator's, or one of our
 // own, made at the first start, kept, and renewed in time.
 type certificates struct {
@@ -48,6 +50,7 @@ type certificates struct {
 	files  string // that inUse was read from
 	looked time.Time
 	warned string
+	failed error // why the administrator's is not in use
 }
 
 // get is for tls.Config.
@@ -67,6 +70,19 @@ func (c *certificates) trusted() bool {
 	return c.inUse != nil && !c.own
 }
 
+// CertificateError says why the administrator's certificate or a newer one of
+// its is not in use; nil when it is, and where none is named. It carries a
+// remedy.
+func (s *Server) CertificateError() error {
+	c := s.certs
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.refresh(); err != nil {
+		return err
+	}
+	return c.failed
+}
+
 // refresh reads the files again where they may have changed. A file that cannot
 // be read is logged, and what was in use stays; at the start, one of our own
 // takes its place, for without a certificate nobody could be told anything.
@@ -77,17 +93,17 @@ func (c *certificates) refresh() error {
 	if c.inUse != nil && files == c.files && now.Sub(c.looked) < lookEvery {
 		return nil
 	}
-	c.looked = now
+	c.looked, c.failed = now, nil
 	if set.Certificate != "" {
 		pair, err := tls.LoadX509KeyPair(set.Certificate, set.Key)
 		if err == nil {
 			c.inUse, c.own, c.files, c.warned = &pair, false, files, ""
 			return nil
 		}
+		c.failed = fault.WithRemedy(fault.Wrap(fault.Malformed, "read the certificate of the web sign-in", err), certificateRemedy)
 		if text := err.Error(); text != c.warned {
 			c.warned = text
-			c.log.Error("the certificate of the web sign-in cannot be read", "certificate", set.Certificate, "key", set.Key, "error", err,
-				"remedy", "both are PEM files that the user latchkey has to be able to read; the key must not have a password")
+			c.log.Error("the certificate of the web sign-in cannot be read", "certificate", set.Certificate, "key", set.Key, "error", err, "remedy", certificateRemedy)
 		}
 		if c.inUse != nil {
 			return nil

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/latchkey-nas/latchkey/internal/fault"
 )
 
 // A certificate of our own is made once, kept, and made anew in time.
@@ -66,12 +68,19 @@ func TestCertificateOfTheAdministrator(t *testing.T) {
 	if got, err := c.get(nil); err != nil || got.Leaf.DNSNames[0] != "bought.test" || !c.trusted() {
 		t.Errorf("the administrator's certificate: %v", err)
 	}
+	s := &Server{certs: c}
+	if err := s.CertificateError(); err != nil {
+		t.Errorf("a certificate in use is told of: %v", err)
+	}
 	if err := os.WriteFile(set.Certificate, []byte("rubbish"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	now = now.Add(2 * lookEvery)
 	if got, err := c.get(nil); err != nil || got.Leaf.DNSNames[0] != "bought.test" {
 		t.Errorf("a file that is broken: %v", err)
+	}
+	if err := s.CertificateError(); err == nil || fault.Remedy(err) == "" {
+		t.Errorf("a file that is broken is told of by %v, with the remedy %q", err, fault.Remedy(err))
 	}
 	broken := &certificates{folder: dir, settings: c.settings, log: c.log, now: c.now}
 	if got, err := broken.get(nil); err != nil || got.Leaf.DNSNames[0] != "a.test" {
