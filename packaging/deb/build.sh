@@ -8,7 +8,9 @@ tree=$1 out=$3
 here=$(dirname "$(readlink -f "$0")")
 arch=$(dpkg --print-architecture)
 version=$(sed 's/^v//; s/[^0-9A-Za-z.+~]/+/g' <<<"$2")
-[[ $version =~ ^[0-9] ]] || version=0.0.0+$version
+# Without a tag git says a hash, which may begin with a digit: no version to be
+# upgraded from.
+[[ $version =~ ^[0-9]+\. ]] || version=0.0.0+$version
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
