@@ -114,7 +114,7 @@ func (s *machineService) ReadAudit(req *latchkeyv1.ReadAuditRequest, ss grpc.Ser
 	case s.machine == nil:
 		return errNoMachine
 	case !slices.Contains(auditOutcomes, req.GetOutcome()):
-		return bad("outcome", fmt.Sprintf("%.40q is none of allowed, refused, failed, abandoned", req.GetOutcome()))
+		return bad("outcome", "%.40q is none of allowed, refused, failed, abandoned", req.GetOutcome())
 	case req.GetLast() < 0:
 		return bad("last", "is negative")
 	case len(req.GetUser()) > 1024:
