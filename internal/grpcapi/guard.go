@@ -49,6 +49,9 @@ func (g *guard) tap(ctx context.Context, info *tap.Info) (context.Context, error
 	return g.calls.begin(ctx, conn, g.longest(info.FullMethodName)), nil
 }
 
+// authenticatorRemedy tells the author of an app what keeps it out.
+const authenticatorRemedy = "for root, members of the group latchkey-login and who is named in [api] authenticators; an app's calls, for the user of its [[sso.app]]"
+
 // conversationTime is how long somebody may think about a password.
 const conversationTime = 5 * time.Minute
 
@@ -209,8 +212,11 @@ func (g *guard) fail(method string, c *call, err error) error {
 	default:
 		log.Debug("call failed", "kind", kind.String(), "err", err)
 	}
-	if g.door == peer.Admin {
+	switch {
+	case g.door == peer.Admin:
 		return rpcfault.ForAdministrator(err, id).Err()
+	case kind == fault.Denied && (strings.Contains(method, ".LoginService/") || strings.Contains(method, ".SsoService/")):
+		return rpcfault.New(rpcfault.Code(kind), rpcfault.Reason(kind), rpcfault.Sentence(kind), authenticatorRemedy, id).Err()
 	}
 	return rpcfault.ForStranger(err, id).Err()
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/latchkey-nas/latchkey/internal/audit"
 	"github.com/latchkey-nas/latchkey/internal/fault"
+	"github.com/latchkey-nas/latchkey/internal/grpcapi/rpcfault"
 	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/peer"
 	"github.com/latchkey-nas/latchkey/internal/resolve"
@@ -73,7 +74,16 @@ func (s *ssoService) asApp(ctx context.Context, app string) error {
 	case s.door == peer.Admin:
 		return nil
 	}
-	return s.sso.CheckApp(app, caller(ctx))
+	return toApp(s.sso.CheckApp(app, caller(ctx)))
+}
+
+// toApp gives the author of an app the error's own words where they are about
+// what the app sent: who calls is trusted with sign-ins.
+func toApp(err error) error {
+	if fault.Is(err, fault.NotFound) || fault.Is(err, fault.Malformed) {
+		return rpcfault.ForAdministrator(err, "").Err()
+	}
+	return err
 }
 
 func checkLength(field, text string, most int) error {
@@ -95,7 +105,7 @@ func (s *ssoService) BeginSignIn(ctx context.Context, req *latchkeyv1.BeginSignI
 	}
 	url, err := s.sso.Request(caller(ctx), req.GetApp(), req.GetRedirectUri(), req.GetState())
 	if err != nil {
-		return nil, err
+		return nil, toApp(err)
 	}
 	return &latchkeyv1.BeginSignInResponse{Url: url}, nil
 }

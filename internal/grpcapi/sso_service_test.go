@@ -114,6 +114,13 @@ func TestSsoIsForTheAppItself(t *testing.T) {
 	_, err = c.GetSession(bg(t), &latchkeyv1.GetSessionRequest{App: "photos", SessionToken: "bad"})
 	want(t, "a bad token", err, codes.Unauthenticated, "BAD_CREDENTIAL")
 
+	b.sessions.err = fault.New(fault.Malformed, "it is no redirect URI of photos")
+	_, err = c.BeginSignIn(bg(t), &latchkeyv1.BeginSignInRequest{App: "photos", RedirectUri: "https://photos.test/other"})
+	if st := want(t, "another redirect URI", err, codes.InvalidArgument, "MALFORMED"); !strings.Contains(st.Message(), "no redirect URI") {
+		t.Errorf("another redirect URI: %q", st.Message())
+	}
+	b.sessions.err = nil
+
 	key := &latchkeyv1.Key{Key: &latchkeyv1.Key_Name{Name: "alice"}}
 	calls := map[string]func(c latchkeyv1.SsoServiceClient, app string) error{
 		"begin": func(c latchkeyv1.SsoServiceClient, app string) error {
@@ -139,11 +146,13 @@ func TestSsoIsForTheAppItself(t *testing.T) {
 	}
 	for name, call := range calls {
 		b.sessions.asked, b.sessions.filter = nil, session.Filter{}
-		if err := call(latchkeyv1.NewSsoServiceClient(b.dial(peer.API, other)), "photos"); status.Code(err) != codes.PermissionDenied {
-			t.Errorf("%s by another app: %v", name, err)
+		st := want(t, name+" by another app", call(latchkeyv1.NewSsoServiceClient(b.dial(peer.API, other)), "photos"), codes.PermissionDenied, "DENIED")
+		if !strings.Contains(remedyOf(st), "[[sso.app]]") {
+			t.Errorf("%s by another app: the remedy is %q", name, remedyOf(st))
 		}
-		if err := call(c, "another"); status.Code(err) != codes.NotFound {
-			t.Errorf("%s as an app that is none: %v", name, err)
+		st = want(t, name+" as an app that is none", call(c, "another"), codes.NotFound, "NOT_FOUND")
+		if !strings.Contains(st.Message(), "no app") {
+			t.Errorf("%s as an app that is none: %q", name, st.Message())
 		}
 		if err := call(c, ""); status.Code(err) != codes.InvalidArgument {
 			t.Errorf("%s without an app: %v", name, err)
