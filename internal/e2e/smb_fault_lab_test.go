@@ -72,7 +72,13 @@ func TestSMBFaults(t *testing.T) {
 	}
 	before := s.status().Key
 	for range 2 {
-		s.cli(0, "machine", "rotate")
+		// It is refused while the controllers have not told each other of the
+		// change before.
+		s.waitFor("the key is changed", func() bool {
+			r, err := s.nas.CLI(s.ctx, "machine", "rotate")
+			s.try(err)
+			return r.Ok()
+		})
 		s.waitFor("the key is a new one", func() bool { return s.status().Key > before })
 		before = s.status().Key
 		s.use(person(1, false), "data", "ls", "")

@@ -252,7 +252,7 @@ func (t *rotation) probe(ctx context.Context, s *Step, others []directory.DC) er
 	}
 	if before, _ := t.try(ctx, t.k, t.m.PreviousPassword); before {
 		return fault.WithRemedy(fault.Errorf(fault.Unreachable, "%s still has the password before the last change", t.dc.Host),
-			"the domain controllers have not told each other yet: it is tried again by itself")
+			"the domain controllers have not told each other yet: try again in a minute; a change that is due is tried again by itself")
 	}
 	return fault.WithRemedy(fault.Errorf(fault.Conflict, "%s takes none of the passwords that this machine remembers for %s", t.dc.Host, t.m.ComputerAccount),
 		"somebody has reset the account: run latchkey join "+t.m.Domain.DNS+" --user NAME again; every user keeps its uid")
