@@ -153,7 +153,7 @@ func (g *guard) long(srv any, ss grpc.ServerStream, c *call, handler grpc.Stream
 	return err
 }
 
-var errClosing = fault.WithRemedy(fault.New(fault.Unreachable, "the daemon is stopping"), "call again")
+var errClosing = fault.WithRemedy(fault.New(fault.Unreachable, "the daemon is stopping or starting anew"), "a moment later, do the same again")
 
 type boundStream struct {
 	grpc.ServerStream

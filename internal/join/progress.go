@@ -3,6 +3,7 @@
 package join
 
 import (
+	"context"
 	"errors"
 	"strings"
 
@@ -30,7 +31,7 @@ func (r *run) step(id, title string, upTo int, do func(s *Step) error) error {
 			err = fault.Wrap(fault.Internal, "", err)
 		}
 		if fault.Remedy(err) == "" {
-			err = fault.WithRemedy(err, general(fault.KindOf(err)))
+			err = fault.WithRemedy(err, general(err))
 		}
 		s.State, s.Detail, s.Remedy = Failed, cause(err), fault.Remedy(err)
 		r.tell(s)
@@ -45,8 +46,11 @@ func (r *run) step(id, title string, upTo int, do func(s *Step) error) error {
 }
 
 // general is what to do about a failure that nobody had a better word for.
-func general(kind fault.Kind) string {
-	switch kind {
+func general(err error) string {
+	if errors.Is(err, context.Canceled) {
+		return "it was interrupted, or the daemon was started anew meanwhile: run the same command again, which does what is left"
+	}
+	switch fault.KindOf(err) {
 	case fault.Unreachable:
 		return "check the network between this machine and the domain controllers, and run the same command again"
 	case fault.Denied, fault.Conflict, fault.NotFound:
@@ -72,7 +76,7 @@ func (r *run) try(id, title string, upTo int, do func(s *Step) error) {
 		if err := do(s); err != nil {
 			s.State, s.Detail = Warning, cause(err)
 			if s.Remedy = fault.Remedy(err); s.Remedy == "" {
-				s.Remedy = general(fault.KindOf(err))
+				s.Remedy = general(err)
 			}
 		}
 		return nil

@@ -49,7 +49,7 @@ var table = [...]row{
 	{fault.Expired, codes.FailedPrecondition, "the account or its password has expired", "change the password, or ask an administrator"},
 	{fault.MustChange, codes.FailedPrecondition, "the password must be changed first", "change the password"},
 	{fault.Denied, codes.PermissionDenied, "not allowed", ""},
-	{fault.Unreachable, codes.Unavailable, "the answer is not known at this time", "try again later"},
+	{fault.Unreachable, codes.Unavailable, "the answer is not known at this time", "try again later; `latchkey status` says why: not joined, not yet read, or no domain controller"},
 	{fault.Malformed, codes.InvalidArgument, "the request makes no sense", ""},
 	{fault.Conflict, codes.FailedPrecondition, "the state of things does not allow it", ""},
 	{fault.Exhausted, codes.ResourceExhausted, "a limit was reached", "ask for less at a time"},
