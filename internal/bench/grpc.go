@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -45,6 +46,15 @@ func serveEmpty(socket string) error {
 	return s.Serve(listener)
 }
 
+// serve makes this program a peer, in a session of its own as daemons are: the
+// scheduler takes what shares the client's session for one group (sched(7),
+// autogroup) and wakes it sooner than any daemon, by 10 to 30 us a call.
+func serve(ctx context.Context, what, socket string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", what, socket)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	return cmd
+}
+
 func benchGRPC(ctx context.Context, s *stage, r *report) error {
 	dir, err := os.MkdirTemp("", "latchkey-bench")
 	if err != nil {
@@ -52,7 +62,7 @@ func benchGRPC(ctx context.Context, s *stage, r *report) error {
 	}
 	defer os.RemoveAll(dir)
 	socket := filepath.Join(dir, "empty.sock")
-	peer := exec.CommandContext(ctx, "/proc/self/exe", emptyServer, socket)
+	peer := serve(ctx, emptyServer, socket)
 	if err := peer.Start(); err != nil {
 		return err
 	}
@@ -67,7 +77,7 @@ func benchGRPC(ctx context.Context, s *stage, r *report) error {
 	}
 	identity := s.identity()
 	getUser := func(ctx context.Context, i int) error {
-		_, err := identity.GetUser(ctx, &latchkeyv1.GetUserRequest{Key: &latchkeyv1.Key{Key: &latchkeyv1.Key_Name{Name: lab.UserName(i % 5000)}}})
+		_, err := identity.GetUser(ctx, &latchkeyv1.GetUserRequest{Key: &latchkeyv1.Key{Key: &latchkeyv1.Key_Name{Name: lab.UserName(i % s.people)}}})
 		return err
 	}
 	rows := [][]string{{"callers", "GetUser p50 / p99", "empty call p50 / p99", "GetUser per second", "empty per second", "p50 ratio"}}

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -180,7 +179,7 @@ func benchPipe(ctx context.Context, s *stage, r *report) error {
 	}
 	defer os.RemoveAll(dir)
 	bare := &pipeEnd{"bare round trip", filepath.Join(dir, "bare.sock")}
-	program := exec.CommandContext(ctx, "/proc/self/exe", bareServer, bare.socket)
+	program := serve(ctx, bareServer, bare.socket)
 	if err := program.Start(); err != nil {
 		return err
 	}

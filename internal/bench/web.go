@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -210,7 +209,7 @@ func benchWeb(ctx context.Context, s *stage, r *report) error {
 // forward measures the question of a proxy, alone and through nginx.
 func (w *webBox) forward(ctx context.Context, r *report, cookie *http.Cookie) error {
 	socket := fmt.Sprintf("/proc/%d/root/run/bench-plain.sock", w.nas.PID())
-	peer := exec.CommandContext(ctx, "/proc/self/exe", plainServer, socket)
+	peer := serve(ctx, plainServer, socket)
 	if err := peer.Start(); err != nil {
 		return err
 	}
