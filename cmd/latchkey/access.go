@@ -17,7 +17,7 @@ func (a *app) accessCommand() *cobra.Command {
 	cmd.Long = `Say who may use which service of this machine.
 
 A service that may give a shell (sshd, login, su, sudo and every one that is not
-listed here) is closed to every domain user until a rule allows it. smb and web are
+listed here) is closed to every domain user until a rule allows it. samba and web are
 open until a rule says otherwise; with a rule that allows, they are for those it
 names. A rule that denies beats every rule that allows.
 
@@ -33,6 +33,12 @@ else who gets the name later does not have it. Rules for local accounts are not 
 	change := func(use, short string, effect latchkeyv1.AccessRule_Effect, done string) *cobra.Command {
 		return &cobra.Command{
 			Use: use + " SERVICE WHO...", Short: short, Args: cobra.MinimumNArgs(2),
+			Long: short + `.
+
+SERVICE is what PAM calls it (sshd, login, su, su-l, sudo, cron, passwd), samba or web.
+WHO is "*" for every domain user, a user in any form of name, "%group", or a SID; quote
+what a shell would read itself.`,
+			Example: "  latchkey access " + use + " sshd alice\n  latchkey access " + use + " sshd '%NAS Admins'",
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return a.accessSet(cmd.Context(), effect, done, args[0], args[1:])
 			},
@@ -69,7 +75,7 @@ func (a *app) accessList(ctx context.Context, service string) error {
 		return nil
 	}
 	if len(resp.GetRules()) == 0 {
-		fmt.Fprintln(a.out, "There is no rule: smb and web are open to every domain user, every other service to nobody.")
+		fmt.Fprintln(a.out, "There is no rule: samba and web are open to every domain user, every other service to nobody.")
 		return nil
 	}
 	t := a.table("SERVICE", "EFFECT", "WHO", "SINCE")

@@ -22,7 +22,7 @@ of the domain and for an account that is disabled or has expired.
 
 In sshd_config:
 
-    AuthorizedKeysCommand /usr/bin/latchkey ssh-keys %u
+    AuthorizedKeysCommand /usr/bin/latchkey ssh-keys -- %u
     AuthorizedKeysCommandUser nobody`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
