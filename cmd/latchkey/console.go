@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"time"
@@ -40,6 +41,9 @@ type console struct {
 	// password asks at the terminal, without an echo.
 	password func(ctx context.Context, prompt string) (secret.Bytes, error)
 
+	// lookupHost finds the addresses of a name, as the machine's programs do.
+	lookupHost func(ctx context.Context, host string) ([]string, error)
+
 	root        bool // we are root: /etc is ours to write
 	krb5        krb5conf.Files
 	smb         smbconf.Files
@@ -67,6 +71,7 @@ func terminal() *console {
 		now:    time.Now,
 		root:   os.Geteuid() == 0,
 
+		lookupHost:  net.DefaultResolver.LookupHost,
 		apiSocket:   config.RunDir + "/api.sock",
 		adminSocket: config.RunDir + "/admin.sock",
 		configFile:  config.File,

@@ -20,8 +20,9 @@ func (a *app) doctorCommand() *cobra.Command {
 		Use:   "doctor",
 		Short: "Look for what is wrong, from the configuration to the domain controllers",
 		Long: `Look for what is wrong: the configuration, the daemon, its membership and mirror,
-nsswitch.conf, the sockets, the published names, the PAM stacks, the keytab, and then everything a join would look at: DNS, service records, each
-port of the domain controllers, the clock. One line each, with what to do.
+nsswitch.conf, the sockets, the published names, the PAM stacks, the keytabs, whether a
+browser's ticket can sign in, and then everything a join would look at: DNS, service
+records, each port of the domain controllers, the clock. One line each, with what to do.
 
 Exit status: 0 nothing that matters, 1 something, 5 the daemon is not running.`,
 		Args: cobra.NoArgs,
@@ -65,7 +66,7 @@ func (a *app) doctor(ctx context.Context) error {
 	if st.GetDomain() == "" {
 		return a.verdict(true)
 	}
-	ill, err := a.doctorParts(st)
+	ill, err := a.doctorParts(ctx, st)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -18,7 +19,7 @@ import (
 
 // doctorParts looks at what runs and lies about on this machine besides the
 // daemon, once it is a member; bad says that something of it matters.
-func (a *app) doctorParts(st *latchkeyv1.Status) (bad bool, err error) {
+func (a *app) doctorParts(ctx context.Context, st *latchkeyv1.Status) (bad bool, err error) {
 	sockets, names := a.checkSockets(), a.checkNamesFile()
 	bad = sockets != nil || names != nil
 	if err := a.finding("sockets", "Sockets", sockets, "both are there", false); err != nil {
@@ -30,7 +31,10 @@ func (a *app) doctorParts(st *latchkeyv1.Status) (bad bool, err error) {
 	if err := a.finding("pam", "PAM asks latchkey", a.checkPAM(), "", true); err != nil || !a.root {
 		return bad, err
 	}
-	return bad, a.finding("keytab", "Root's copy of the host keys", a.checkKeytab(st), "/etc/krb5.keytab has the key in use", true)
+	if err := a.finding("keytab", "Root's copy of the host keys", a.checkKeytab(st), "/etc/krb5.keytab has the key in use", true); err != nil {
+		return bad, err
+	}
+	return bad, a.doctorTickets(ctx, st)
 }
 
 // at places a path of the machine under the root that is looked at.

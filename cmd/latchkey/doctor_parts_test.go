@@ -3,6 +3,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,6 +43,48 @@ func (b *bench) keytab(t *testing.T, kvno uint32) {
 	if err := kt.WriteFile(filepath.Join(b.krb5.Root, "etc/krb5.keytab")); err != nil {
 		t.Fatal(err)
 	}
+	b.ownKeytab(t, "nas.aadds.contoso.test")
+}
+
+// ownKeytab is the daemon's own.
+func (b *bench) ownKeytab(t *testing.T, host string) {
+	t.Helper()
+	kt := &kerberos.Keytab{}
+	kt.Add(kerberos.MachineEntries([]kerberos.Principal{kerberos.Service("HTTP", host, "AADDS.CONTOSO.TEST")},
+		[]kerberos.Key{{EType: kerberos.AES256, Value: secret.Own(make([]byte, 32))}}, 2, time.Unix(1700000000, 0))...)
+	if err := os.MkdirAll(b.at("/var/lib/latchkey"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := kt.WriteFile(b.at("/var/lib/latchkey/krb5.keytab")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// set writes the configuration that the doctor reads.
+func (b *bench) set(t *testing.T, text string) {
+	t.Helper()
+	b.configFile, b.folder = b.at("/etc/latchkey.toml"), b.at("/etc/conf.d")
+	if err := os.WriteFile(b.configFile, []byte("version = 1\n"+text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What the line about tickets says of machines that are well.
+func TestDoctorOnTickets(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "✓ Sign-in to the web by a ticket – a key for HTTP/nas.aadds.contoso.test; by a click (web.negotiate_from is empty)",
+		"[web]\nnegotiate_from = [\"10.0.0.0/8\", \"fd00::/8\"]\nnegotiate_groups = [\"Office\"]\n": "without a click from 10.0.0.0/8, fd00::/8; only Office",
+		"[web]\nnegotiate = false\n":                          "✓ Sign-in to the web by a ticket – switched off by web.negotiate",
+		"[web]\nhostnames = [\"NAS.aadds.contoso.test\"]\n":   "a key for HTTP/nas.aadds.contoso.test; by a click",
+		"[web]\nhostnames = [\"files.aadds.contoso.test\"]\n": "! Sign-in to the web by a ticket – there is no key for HTTP/files.aadds.contoso.test",
+	} {
+		b := newBench(t)
+		b.healthy(t)
+		b.set(t, text)
+		if got, exit := b.run("doctor"); exit != 0 || !strings.Contains(got, want) {
+			t.Errorf("with %q: want %q in\n%s", text, want, got)
+		}
+	}
 }
 
 func TestDoctorFindsEachPart(t *testing.T) {
@@ -56,6 +100,10 @@ func TestDoctorFindsEachPart(t *testing.T) {
 			if err := os.Chmod(b.at("/var/lib/latchkey-nss/identities"), 0o666); err != nil {
 				t.Fatal(err)
 			}
+		},
+		"there is no key for HTTP/nas.aadds.contoso.test": func(t *testing.T, b *bench) { b.ownKeytab(t, "other.aadds.contoso.test") },
+		"nas.aadds.contoso.test has no address": func(_ *testing.T, b *bench) {
+			b.lookupHost = func(context.Context, string) ([]string, error) { return nil, errors.New("no such host") }
 		},
 		"is no file": func(t *testing.T, b *bench) {
 			_ = os.Remove(b.at("/var/lib/latchkey-nss/identities"))
