@@ -4,6 +4,7 @@ package login
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -41,3 +42,17 @@ func (l *Login) Overslept(d time.Duration) {
 		l.pace.overslept(d)
 	}
 }
+
+// KeepAll has every verifier written that waits.
+func (l *Login) KeepAll() {
+	l.keeper.mu.Lock()
+	rows := slices.Clone(l.keeper.order)
+	l.keeper.mu.Unlock()
+	for _, row := range rows {
+		l.keepNow(row)
+	}
+	l.keepNow(0) // one that is being made
+}
+
+// Enter is somebody who signs in until leave is called.
+func (l *Login) Enter() (leave func()) { return l.keeper.enter() }

@@ -154,6 +154,7 @@ type Login struct {
 	pause    func(context.Context, time.Duration) // pause, but for tests
 	tickets  tickets
 	lately   lately
+	keeper   keeper
 
 	mu         sync.Mutex
 	unreadable time.Time // until when the directory is not asked again
@@ -182,7 +183,10 @@ func New(cfg Config) *Login {
 }
 
 // Close waits for what is written after an answer.
-func (l *Login) Close() { l.later.Wait() }
+func (l *Login) Close() {
+	l.keeper.hurry()
+	l.later.Wait()
+}
 
 // The times that an attempt gives others.
 const (

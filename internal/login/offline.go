@@ -4,12 +4,10 @@ package login
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -32,8 +30,6 @@ const (
 const (
 	topicVerifier     = "login.verifier"
 	defaultOfflineAge = 14 * 24 * time.Hour
-	// renewVerifier is how old one may be before a success writes it anew.
-	renewVerifier = time.Hour
 )
 
 // verifier is what is kept of a password that a KDC took.
@@ -92,6 +88,7 @@ func (l *Login) hash(ctx context.Context, v *verifier, password secret.Bytes) ([
 
 // matches compares a password with the verifier; false where there is none.
 func (l *Login) matches(ctx context.Context, u *identity.User, password secret.Bytes) bool {
+	l.keepNow(u.Row)
 	v := l.verifierOf(ctx, u)
 	if v == nil {
 		return false
@@ -103,6 +100,7 @@ func (l *Login) matches(ctx context.Context, u *identity.User, password secret.B
 
 // offline decides by the verifier, when no KDC answered for the reason why.
 func (l *Login) offline(ctx context.Context, a *attempt, p *person, password secret.Bytes, why error) (*Result, error) {
+	l.keepNow(p.user.Row)
 	v := l.verifierOf(ctx, p.user)
 	if v == nil {
 		return nil, fault.WithRemedy(fault.Wrap(fault.Unreachable, "no KDC answers, and nothing here vouches for the password", why),
@@ -126,35 +124,6 @@ func (l *Login) offline(ctx context.Context, a *attempt, p *person, password sec
 	r.Warnings = append(r.Warnings, fmt.Sprintf("The domain cannot be reached. You are signed in by what this machine remembers of %s; there are no tickets.",
 		v.At.UTC().Format("2006-01-02 15:04 MST")))
 	return r, nil
-}
-
-// remember writes the verifier of a password that a KDC took, after the answer.
-func (l *Login) remember(u *identity.User, password secret.Bytes) {
-	if !l.c.Settings().Offline {
-		return
-	}
-	own := password.Clone()
-	l.afterwards(func() {
-		defer own.Wipe()
-		ctx := context.Background()
-		if old := l.verifierOf(ctx, u); old != nil && l.c.Now().Sub(old.At) < renewVerifier {
-			return
-		}
-		v := &verifier{At: l.c.Now().UTC(), PasswordSet: u.PasswordLastSet, SID: u.SID,
-			Time: argonTime, Memory: argonMemory, Threads: argonThreads, Salt: make([]byte, 16)}
-		_, _ = rand.Read(v.Salt)
-		var err error
-		if v.Hash, err = l.hash(ctx, v, own); err == nil {
-			var text []byte
-			if text, err = json.Marshal(v); err == nil {
-				err = l.c.Store.SetNotes(ctx, topicVerifier, map[string][]byte{rowKey(u.Row): text})
-			}
-		}
-		if err != nil {
-			l.c.Log.Error("what offline sign-in needs cannot be kept", "user", u.Name, "error", err)
-		}
-		debug.FreeOSMemory() // Argon2's scratch
-	})
 }
 
 // Sweep deletes what is of no use any longer: every verifier whose account is

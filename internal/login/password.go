@@ -51,6 +51,7 @@ func rowsOf(groups []*identity.Group) []identity.RowID {
 // password tries one password of whom the request names.
 func (l *Login) password(ctx context.Context, a *attempt, password secret.Bytes) (r *Result, err error) {
 	begun := l.c.Now()
+	defer l.keeper.enter()()
 	r, err = l.try(ctx, a, password)
 	l.even(ctx, a, &l.pace, begun, err)
 	return r, err
@@ -90,14 +91,14 @@ func (l *Login) try(ctx context.Context, a *attempt, password secret.Bytes) (*Re
 	}
 	defer func() { settle(false) }()
 	var r *Result
-	silent, remembered := l.silent(d), l.verifierOf(ctx, p.user) != nil
+	silent, remembered := l.silent(d), l.keeper.waiting(p.user.Row) || l.verifierOf(ctx, p.user) != nil
 	limit := kdcTime
 	if !silent && !remembered { // nothing else can decide: a KDC that is only slow is waited for
 		limit = patientTime
 	}
 	if silent && remembered {
 		err = errSilent
-	} else if r, err = l.kerberos(ctx, a, d, p, password, limit); fault.Is(err, fault.Unreachable) && !hasSkew(err) && ctx.Err() == nil {
+	} else if r, err = l.kerberos(ctx, a, d, p, password, known, limit); fault.Is(err, fault.Unreachable) && !hasSkew(err) && ctx.Err() == nil {
 		l.fellSilent(d)
 	}
 	l.learn(p.user, err)
@@ -159,8 +160,10 @@ func checkPassword(password secret.Bytes) error {
 var errForged = errors.New("the KDC did not prove that it is the domain's")
 
 // kerberos proves a password to the KDC, and the KDC to us, and reads the row
-// afresh.
-func (l *Login) kerberos(ctx context.Context, a *attempt, d *Domain, p *person, password secret.Bytes, limit time.Duration) (*Result, error) {
+// afresh: beside all of it where the password is known to be the one that the KDC
+// took last, else not before the KDC has taken it, so that a stranger's guesses
+// cost the directory nothing.
+func (l *Login) kerberos(ctx context.Context, a *attempt, d *Domain, p *person, password secret.Bytes, known bool, limit time.Duration) (*Result, error) {
 	a.event.How = string(ByKerberos)
 	select {
 	case l.talks <- struct{}{}:
@@ -170,11 +173,15 @@ func (l *Login) kerberos(ctx context.Context, a *attempt, d *Domain, p *person, 
 	}
 	kctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	var fresh <-chan renewal
+	if known {
+		fresh = l.renewBeside(ctx, d, p)
+	}
 	a.event.Sent = true
 	in, err := d.KDC.Login(kctx, kerberos.Account(p.user.Account, d.Realm), kerberos.Password(password))
 	if fault.Is(err, fault.NotFound) { // renamed since the mirror read it; nothing was counted
 		if now, renewed := l.renew(kctx, d, p); renewed == nil && now.user.Account != p.user.Account {
-			p = now
+			p, fresh = now, nil
 			in, err = d.KDC.Login(kctx, kerberos.Account(p.user.Account, d.Realm), kerberos.Password(password))
 		}
 	}
@@ -186,15 +193,12 @@ func (l *Login) kerberos(ctx context.Context, a *attempt, d *Domain, p *person, 
 		return nil, err
 	}
 	defer in.TGT.Wipe()
-	fresh := make(chan struct{})
-	var now *person
-	var renewed error
-	go func() {
-		defer close(fresh)
-		now, renewed = l.renew(ctx, d, p)
-	}()
+	if fresh == nil {
+		fresh = l.renewBeside(ctx, d, p)
+	}
 	v, err := l.verify(kctx, d, in.TGT)
-	<-fresh
+	read := <-fresh
+	now, renewed := read.person, read.err
 	if err != nil {
 		return nil, err
 	}
@@ -223,6 +227,25 @@ func (l *Login) kerberos(ctx context.Context, a *attempt, d *Domain, p *person, 
 	r.CCache = secret.Own(cache)
 	l.warnOfExpiry(r)
 	return r, nil
+}
+
+// renewal is what came of renew.
+type renewal struct {
+	person *person
+	err    error
+}
+
+// renewBeside runs renew beside the caller, who need not wait for it. It does not
+// end with ctx, for that would break the connection, which others use as well; it
+// has its own limits.
+func (l *Login) renewBeside(ctx context.Context, d *Domain, p *person) <-chan renewal {
+	c := make(chan renewal, 1)
+	ctx = context.WithoutCancel(ctx)
+	l.afterwards(func() {
+		now, err := l.renew(ctx, d, p)
+		c <- renewal{now, err}
+	})
+	return c
 }
 
 // verify proves the KDC by our own host key. The keytab is read anew, and once
