@@ -219,7 +219,7 @@ func makeTable() []Key {
 		{Name: "web.certificate", Doc: "A PEM file with the certificate and those above it, which the user latchkey can read. Empty: a self-signed one is made and renewed.",
 			Example: `"/etc/ssl/nas.pem"`, check: checkPath, field: func(c *Config) any { return &c.Web.Certificate }},
 		{Name: "web.key", Doc: "A PEM file with the certificate's key, without a password, which the user latchkey can read.",
-			Example: `"/etc/ssl/private/nas.key"`, check: checkPath, field: func(c *Config) any { return &c.Web.Key }},
+			Example: `"/etc/latchkey/nas.key"`, check: checkPath, field: func(c *Config) any { return &c.Web.Key }},
 		{Name: "web.hostnames", Doc: "The names by which browsers reach this machine; the first one is shown. Empty: its name in the domain.",
 			Example: `["nas.contoso.com"]`, check: checkHost, field: func(c *Config) any { return &c.Web.Hostnames }},
 		{Name: "web.negotiate", Doc: "Whether a Kerberos ticket signs in: at /auth/negotiate, and by the button that leads there.",
