@@ -24,6 +24,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"github.com/latchkey-nas/latchkey/internal/grpcapi"
 	"github.com/latchkey-nas/latchkey/internal/identity"
@@ -244,6 +245,7 @@ func BenchmarkGetUser(b *testing.B) {
 	api, empty, pid := startBench(b)
 	people := latchkeyv1.NewIdentityServiceClient(api)
 	ctx := context.Background()
+	three := &fieldmaskpb.FieldMask{Paths: []string{"username", "uid", "gid"}}
 	calls := map[string]func(i int) error{
 		"name": func(i int) error {
 			_, err := people.GetUser(ctx, &latchkeyv1.GetUserRequest{Key: byName(fmt.Sprintf("user%05d", i*7919%5000))})
@@ -251,6 +253,10 @@ func BenchmarkGetUser(b *testing.B) {
 		},
 		"uid": func(i int) error {
 			_, err := people.GetUser(ctx, &latchkeyv1.GetUserRequest{Key: &latchkeyv1.Key{Key: &latchkeyv1.Key_Uid{Uid: uint32(100002001 + i*7919%5000)}}})
+			return err
+		},
+		"three fields": func(i int) error {
+			_, err := people.GetUser(ctx, &latchkeyv1.GetUserRequest{Key: byName(fmt.Sprintf("user%05d", i*7919%5000)), ReadMask: three})
 			return err
 		},
 		"health check": func(int) error {
@@ -268,7 +274,7 @@ func BenchmarkGetUser(b *testing.B) {
 	nothing := func(int) error {
 		return empty.Invoke(ctx, "/bench.Empty/Call", &emptypb.Empty{}, &emptypb.Empty{})
 	}
-	for _, by := range []string{"name", "uid", "one user", "health check", "ready-made"} {
+	for _, by := range []string{"name", "uid", "one user", "three fields", "health check", "ready-made"} {
 		for _, callers := range []int{1, 8, 64} {
 			b.Run(fmt.Sprintf("%s/%d callers", by, callers), func(b *testing.B) {
 				ours, floor, warm := sample{server: pid}, sample{server: pid}, sample{server: pid}

@@ -29,8 +29,14 @@ const maxEncoded = 4 << 20
 type answers struct {
 	mu      sync.RWMutex
 	version resolve.Version
-	kept    map[identity.Key]answer
+	kept    map[asked]answer
 	size    int
+}
+
+// asked is what an answer was given to.
+type asked struct {
+	key  identity.Key
+	mask mask
 }
 
 type answer struct {
@@ -39,10 +45,10 @@ type answer struct {
 }
 
 // weight is what an entry takes, with what the map needs for it.
-func weight(key identity.Key, b encoded) int { return len(key.Name) + len(b) + 200 }
+func weight(key asked, b encoded) int { return len(key.key.Name) + len(b) + 200 }
 
-// find returns the answer to a key, if it was kept at this very version.
-func (a *answers) find(version resolve.Version, key identity.Key) (encoded, bool) {
+// find returns the answer to a question, if it was kept at this very version.
+func (a *answers) find(version resolve.Version, key asked) (encoded, bool) {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	if a.version != version {
@@ -55,10 +61,10 @@ func (a *answers) find(version resolve.Version, key identity.Key) (encoded, bool
 	return found.bytes, true
 }
 
-// keep encodes a message and keeps it for this key. version must have been read
+// keep encodes a message and keeps it for this question. version must have been read
 // before the row was: then a change in between makes the answer useless, and
 // never wrong. A message that is too long to keep comes back as it is.
-func (a *answers) keep(version resolve.Version, key identity.Key, m proto.Message, until time.Time) (any, error) {
+func (a *answers) keep(version resolve.Version, key asked, m proto.Message, until time.Time) (any, error) {
 	b, err := proto.Marshal(m)
 	if err != nil {
 		return nil, err
@@ -69,7 +75,7 @@ func (a *answers) keep(version resolve.Version, key identity.Key, m proto.Messag
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.kept == nil || a.version != version {
-		a.version, a.kept, a.size = version, map[identity.Key]answer{}, 0
+		a.version, a.kept, a.size = version, map[asked]answer{}, 0
 	}
 	if old, ok := a.kept[key]; ok {
 		a.size -= weight(key, old.bytes)
@@ -127,8 +133,13 @@ func (s *identityService) getUser(ctx context.Context, req *latchkeyv1.GetUserRe
 	if err != nil {
 		return nil, err
 	}
+	wanted, err := parseMask(req.GetReadMask(), userFields)
+	if err != nil {
+		return nil, err
+	}
+	q := asked{key, wanted}
 	version := s.directory.Version()
-	if b, ok := s.users.find(version, key); ok {
+	if b, ok := s.users.find(version, q); ok {
 		return b, nil
 	}
 	e, err := s.directory.User(ctx, key)
@@ -139,7 +150,9 @@ func (s *identityService) getUser(ctx context.Context, req *latchkeyv1.GetUserRe
 	if at := e.User.AccountExpires; time.Now().Before(at) {
 		until = at
 	}
-	return s.users.keep(version, key, toUser(e), until)
+	row := toUser(e)
+	wanted.clear(row)
+	return s.users.keep(version, q, row, until)
 }
 
 func (s *identityService) getGroup(ctx context.Context, req *latchkeyv1.GetGroupRequest) (any, error) {
@@ -147,13 +160,20 @@ func (s *identityService) getGroup(ctx context.Context, req *latchkeyv1.GetGroup
 	if err != nil {
 		return nil, err
 	}
+	wanted, err := parseMask(req.GetReadMask(), groupFields)
+	if err != nil {
+		return nil, err
+	}
+	q := asked{key, wanted}
 	version := s.directory.Version()
-	if b, ok := s.groups.find(version, key); ok {
+	if b, ok := s.groups.find(version, q); ok {
 		return b, nil
 	}
 	e, err := s.directory.Group(ctx, key)
 	if err != nil {
 		return nil, err
 	}
-	return s.groups.keep(version, key, toGroup(e), time.Time{})
+	row := toGroup(e)
+	wanted.clear(row)
+	return s.groups.keep(version, q, row, time.Time{})
 }

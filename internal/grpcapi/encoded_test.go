@@ -22,7 +22,7 @@ func TestAnswersEndWhenTheClockChangesTheRow(t *testing.T) {
 		until time.Time
 		want  bool
 	}{"never": {time.Time{}, true}, "later": {time.Now().Add(time.Hour), true}, "now": {time.Now(), false}, "before": {time.Unix(1, 0), false}} {
-		key := identity.Key{Kind: identity.ByName, Name: name}
+		key := asked{key: identity.Key{Kind: identity.ByName, Name: name}}
 		if _, err := a.keep(v, key, m, tc.until); err != nil {
 			t.Fatal(err)
 		}
@@ -36,7 +36,7 @@ func TestAnswersStayWithinTheirSize(t *testing.T) {
 	var a answers
 	m := &latchkeyv1.User{DisplayName: strings.Repeat("x", 1000)}
 	for i := range 30000 {
-		key := identity.Key{Kind: identity.ByName, Name: fmt.Sprint("user", i%9000)}
+		key := asked{key: identity.Key{Kind: identity.ByName, Name: fmt.Sprint("user", i%9000)}}
 		if _, err := a.keep(resolve.Version{}, key, m, time.Time{}); err != nil {
 			t.Fatal(err)
 		}
@@ -53,7 +53,7 @@ func TestAnswersStayWithinTheirSize(t *testing.T) {
 func TestLongAnswersAreNotKept(t *testing.T) {
 	var a answers
 	m := &latchkeyv1.User{DisplayName: strings.Repeat("x", heldAbove)}
-	got, err := a.keep(resolve.Version{}, identity.Key{Kind: identity.ByUID}, m, time.Time{})
+	got, err := a.keep(resolve.Version{}, asked{key: identity.Key{Kind: identity.ByUID}}, m, time.Time{})
 	if err != nil || got != proto.Message(m) || len(a.kept) != 0 {
 		t.Errorf("keep = %T, %v, %d kept", got, err, len(a.kept))
 	}

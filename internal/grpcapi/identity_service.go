@@ -176,10 +176,15 @@ func (s *identityService) list(ctx context.Context, kind identity.Kind, req list
 }
 
 func (s *identityService) ListUsers(ctx context.Context, req *latchkeyv1.ListUsersRequest) (resp *latchkeyv1.ListUsersResponse, err error) {
+	wanted, err := parseMask(req.GetReadMask(), userFields)
+	if err != nil {
+		return nil, err
+	}
 	resp = &latchkeyv1.ListUsersResponse{}
 	room := budget{left: s.limits.AnswerBytes}
 	resp.NextPageToken, err = s.list(ctx, identity.KindUser, req, func(e resolve.Entry) bool {
 		u := toUser(e)
+		wanted.clear(u)
 		if !room.take(u) && len(resp.Users) > 0 {
 			return false
 		}
@@ -190,10 +195,15 @@ func (s *identityService) ListUsers(ctx context.Context, req *latchkeyv1.ListUse
 }
 
 func (s *identityService) ListGroups(ctx context.Context, req *latchkeyv1.ListGroupsRequest) (resp *latchkeyv1.ListGroupsResponse, err error) {
+	wanted, err := parseMask(req.GetReadMask(), groupFields)
+	if err != nil {
+		return nil, err
+	}
 	resp = &latchkeyv1.ListGroupsResponse{}
 	room := budget{left: s.limits.AnswerBytes}
 	resp.NextPageToken, err = s.list(ctx, identity.KindGroup, req, func(e resolve.Entry) bool {
 		g := toGroup(e)
+		wanted.clear(g)
 		if !room.take(g) && len(resp.Groups) > 0 {
 			return false
 		}

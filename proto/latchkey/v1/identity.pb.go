@@ -13,6 +13,7 @@ package latchkeyv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -1098,8 +1099,10 @@ func (x *Failure) GetMessage() string {
 }
 
 type GetUserRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Key           *Key                   `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   *Key                   `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// Fields of User.
+	ReadMask      *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1141,9 +1144,18 @@ func (x *GetUserRequest) GetKey() *Key {
 	return nil
 }
 
+func (x *GetUserRequest) GetReadMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.ReadMask
+	}
+	return nil
+}
+
 type GetGroupRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Key           *Key                   `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   *Key                   `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// Fields of Group.
+	ReadMask      *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1181,6 +1193,13 @@ func (*GetGroupRequest) Descriptor() ([]byte, []int) {
 func (x *GetGroupRequest) GetKey() *Key {
 	if x != nil {
 		return x.Key
+	}
+	return nil
+}
+
+func (x *GetGroupRequest) GetReadMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.ReadMask
 	}
 	return nil
 }
@@ -1380,8 +1399,10 @@ type ListUsersRequest struct {
 	// next_page_token of the page before.
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// Rows that contain this text in a name, display name, mail or UPN; any case.
-	Filter        string      `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
-	Publication   Publication `protobuf:"varint,4,opt,name=publication,proto3,enum=latchkey.v1.Publication" json:"publication,omitempty"`
+	Filter      string      `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
+	Publication Publication `protobuf:"varint,4,opt,name=publication,proto3,enum=latchkey.v1.Publication" json:"publication,omitempty"`
+	// Fields of User.
+	ReadMask      *fieldmaskpb.FieldMask `protobuf:"bytes,5,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1444,6 +1465,13 @@ func (x *ListUsersRequest) GetPublication() Publication {
 	return Publication_PUBLICATION_UNSPECIFIED
 }
 
+func (x *ListUsersRequest) GetReadMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.ReadMask
+	}
+	return nil
+}
+
 type ListUsersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Users []*User                `protobuf:"bytes,1,rep,name=users,proto3" json:"users,omitempty"`
@@ -1500,10 +1528,12 @@ func (x *ListUsersResponse) GetNextPageToken() string {
 type ListGroupsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 1 to 1,000; 0 means 100.
-	PageSize      int32       `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	PageToken     string      `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	Filter        string      `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
-	Publication   Publication `protobuf:"varint,4,opt,name=publication,proto3,enum=latchkey.v1.Publication" json:"publication,omitempty"`
+	PageSize    int32       `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken   string      `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	Filter      string      `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
+	Publication Publication `protobuf:"varint,4,opt,name=publication,proto3,enum=latchkey.v1.Publication" json:"publication,omitempty"`
+	// Fields of Group.
+	ReadMask      *fieldmaskpb.FieldMask `protobuf:"bytes,5,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1564,6 +1594,13 @@ func (x *ListGroupsRequest) GetPublication() Publication {
 		return x.Publication
 	}
 	return Publication_PUBLICATION_UNSPECIFIED
+}
+
+func (x *ListGroupsRequest) GetReadMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.ReadMask
+	}
+	return nil
 }
 
 type ListGroupsResponse struct {
@@ -2348,7 +2385,7 @@ var File_latchkey_v1_identity_proto protoreflect.FileDescriptor
 
 const file_latchkey_v1_identity_proto_rawDesc = "" +
 	"\n" +
-	"\x1alatchkey/v1/identity.proto\x12\vlatchkey.v1\x1a\x1fgoogle/protobuf/timestamp.proto\":\n" +
+	"\x1alatchkey/v1/identity.proto\x12\vlatchkey.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\":\n" +
 	"\x12ListSshKeysRequest\x12$\n" +
 	"\x04user\x18\x01 \x01(\v2\x10.latchkey.v1.KeyR\x04user\")\n" +
 	"\x13ListSshKeysResponse\x12\x12\n" +
@@ -2429,11 +2466,13 @@ const file_latchkey_v1_identity_proto_rawDesc = "" +
 	"\aFailure\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"4\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"m\n" +
 	"\x0eGetUserRequest\x12\"\n" +
-	"\x03key\x18\x01 \x01(\v2\x10.latchkey.v1.KeyR\x03key\"5\n" +
+	"\x03key\x18\x01 \x01(\v2\x10.latchkey.v1.KeyR\x03key\x127\n" +
+	"\tread_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\"n\n" +
 	"\x0fGetGroupRequest\x12\"\n" +
-	"\x03key\x18\x01 \x01(\v2\x10.latchkey.v1.KeyR\x03key\"@\n" +
+	"\x03key\x18\x01 \x01(\v2\x10.latchkey.v1.KeyR\x03key\x127\n" +
+	"\tread_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\"@\n" +
 	"\x18ResolveIdentitiesRequest\x12$\n" +
 	"\x04keys\x18\x01 \x03(\v2\x10.latchkey.v1.KeyR\x04keys\"Z\n" +
 	"\x19ResolveIdentitiesResponse\x12=\n" +
@@ -2444,22 +2483,24 @@ const file_latchkey_v1_identity_proto_rawDesc = "" +
 	"\x04user\x18\x01 \x01(\v2\x11.latchkey.v1.UserH\x00R\x04user\x12*\n" +
 	"\x05group\x18\x02 \x01(\v2\x12.latchkey.v1.GroupH\x00R\x05group\x12,\n" +
 	"\x05error\x18\x03 \x01(\v2\x14.latchkey.v1.FailureH\x00R\x05errorB\b\n" +
-	"\x06result\"\xa2\x01\n" +
+	"\x06result\"\xdb\x01\n" +
 	"\x10ListUsersRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\x12\x16\n" +
 	"\x06filter\x18\x03 \x01(\tR\x06filter\x12:\n" +
-	"\vpublication\x18\x04 \x01(\x0e2\x18.latchkey.v1.PublicationR\vpublication\"d\n" +
+	"\vpublication\x18\x04 \x01(\x0e2\x18.latchkey.v1.PublicationR\vpublication\x127\n" +
+	"\tread_mask\x18\x05 \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\"d\n" +
 	"\x11ListUsersResponse\x12'\n" +
 	"\x05users\x18\x01 \x03(\v2\x11.latchkey.v1.UserR\x05users\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa3\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xdc\x01\n" +
 	"\x11ListGroupsRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\x12\x16\n" +
 	"\x06filter\x18\x03 \x01(\tR\x06filter\x12:\n" +
-	"\vpublication\x18\x04 \x01(\x0e2\x18.latchkey.v1.PublicationR\vpublication\"h\n" +
+	"\vpublication\x18\x04 \x01(\x0e2\x18.latchkey.v1.PublicationR\vpublication\x127\n" +
+	"\tread_mask\x18\x05 \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\"h\n" +
 	"\x12ListGroupsResponse\x12*\n" +
 	"\x06groups\x18\x01 \x03(\v2\x12.latchkey.v1.GroupR\x06groups\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"|\n" +
@@ -2601,6 +2642,7 @@ var file_latchkey_v1_identity_proto_goTypes = []any{
 	(*WatchIdentitiesRequest)(nil),     // 29: latchkey.v1.WatchIdentitiesRequest
 	(*WatchIdentitiesResponse)(nil),    // 30: latchkey.v1.WatchIdentitiesResponse
 	(*timestamppb.Timestamp)(nil),      // 31: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),      // 32: google.protobuf.FieldMask
 }
 var file_latchkey_v1_identity_proto_depIdxs = []int32{
 	6,  // 0: latchkey.v1.ListSshKeysRequest.user:type_name -> latchkey.v1.Key
@@ -2614,56 +2656,60 @@ var file_latchkey_v1_identity_proto_depIdxs = []int32{
 	31, // 8: latchkey.v1.Group.create_time:type_name -> google.protobuf.Timestamp
 	31, // 9: latchkey.v1.Group.update_time:type_name -> google.protobuf.Timestamp
 	6,  // 10: latchkey.v1.GetUserRequest.key:type_name -> latchkey.v1.Key
-	6,  // 11: latchkey.v1.GetGroupRequest.key:type_name -> latchkey.v1.Key
-	6,  // 12: latchkey.v1.ResolveIdentitiesRequest.keys:type_name -> latchkey.v1.Key
-	14, // 13: latchkey.v1.ResolveIdentitiesResponse.identities:type_name -> latchkey.v1.ResolvedIdentity
-	7,  // 14: latchkey.v1.ResolvedIdentity.user:type_name -> latchkey.v1.User
-	8,  // 15: latchkey.v1.ResolvedIdentity.group:type_name -> latchkey.v1.Group
-	9,  // 16: latchkey.v1.ResolvedIdentity.error:type_name -> latchkey.v1.Failure
-	2,  // 17: latchkey.v1.ListUsersRequest.publication:type_name -> latchkey.v1.Publication
-	7,  // 18: latchkey.v1.ListUsersResponse.users:type_name -> latchkey.v1.User
-	2,  // 19: latchkey.v1.ListGroupsRequest.publication:type_name -> latchkey.v1.Publication
-	8,  // 20: latchkey.v1.ListGroupsResponse.groups:type_name -> latchkey.v1.Group
-	21, // 21: latchkey.v1.SearchIdentitiesResponse.identities:type_name -> latchkey.v1.Identity
-	7,  // 22: latchkey.v1.Identity.user:type_name -> latchkey.v1.User
-	8,  // 23: latchkey.v1.Identity.group:type_name -> latchkey.v1.Group
-	6,  // 24: latchkey.v1.ListUserGroupsRequest.user:type_name -> latchkey.v1.Key
-	8,  // 25: latchkey.v1.ListUserGroupsResponse.groups:type_name -> latchkey.v1.Group
-	6,  // 26: latchkey.v1.ListGroupMembersRequest.group:type_name -> latchkey.v1.Key
-	21, // 27: latchkey.v1.ListGroupMembersResponse.members:type_name -> latchkey.v1.Identity
-	6,  // 28: latchkey.v1.CheckMembershipRequest.user:type_name -> latchkey.v1.Key
-	6,  // 29: latchkey.v1.CheckMembershipRequest.groups:type_name -> latchkey.v1.Key
-	28, // 30: latchkey.v1.CheckMembershipResponse.memberships:type_name -> latchkey.v1.Membership
-	9,  // 31: latchkey.v1.Membership.error:type_name -> latchkey.v1.Failure
-	3,  // 32: latchkey.v1.WatchIdentitiesResponse.event:type_name -> latchkey.v1.WatchIdentitiesResponse.Event
-	21, // 33: latchkey.v1.WatchIdentitiesResponse.identity:type_name -> latchkey.v1.Identity
-	10, // 34: latchkey.v1.IdentityService.GetUser:input_type -> latchkey.v1.GetUserRequest
-	11, // 35: latchkey.v1.IdentityService.GetGroup:input_type -> latchkey.v1.GetGroupRequest
-	12, // 36: latchkey.v1.IdentityService.ResolveIdentities:input_type -> latchkey.v1.ResolveIdentitiesRequest
-	15, // 37: latchkey.v1.IdentityService.ListUsers:input_type -> latchkey.v1.ListUsersRequest
-	17, // 38: latchkey.v1.IdentityService.ListGroups:input_type -> latchkey.v1.ListGroupsRequest
-	19, // 39: latchkey.v1.IdentityService.SearchIdentities:input_type -> latchkey.v1.SearchIdentitiesRequest
-	22, // 40: latchkey.v1.IdentityService.ListUserGroups:input_type -> latchkey.v1.ListUserGroupsRequest
-	24, // 41: latchkey.v1.IdentityService.ListGroupMembers:input_type -> latchkey.v1.ListGroupMembersRequest
-	26, // 42: latchkey.v1.IdentityService.CheckMembership:input_type -> latchkey.v1.CheckMembershipRequest
-	29, // 43: latchkey.v1.IdentityService.WatchIdentities:input_type -> latchkey.v1.WatchIdentitiesRequest
-	4,  // 44: latchkey.v1.IdentityService.ListSshKeys:input_type -> latchkey.v1.ListSshKeysRequest
-	7,  // 45: latchkey.v1.IdentityService.GetUser:output_type -> latchkey.v1.User
-	8,  // 46: latchkey.v1.IdentityService.GetGroup:output_type -> latchkey.v1.Group
-	13, // 47: latchkey.v1.IdentityService.ResolveIdentities:output_type -> latchkey.v1.ResolveIdentitiesResponse
-	16, // 48: latchkey.v1.IdentityService.ListUsers:output_type -> latchkey.v1.ListUsersResponse
-	18, // 49: latchkey.v1.IdentityService.ListGroups:output_type -> latchkey.v1.ListGroupsResponse
-	20, // 50: latchkey.v1.IdentityService.SearchIdentities:output_type -> latchkey.v1.SearchIdentitiesResponse
-	23, // 51: latchkey.v1.IdentityService.ListUserGroups:output_type -> latchkey.v1.ListUserGroupsResponse
-	25, // 52: latchkey.v1.IdentityService.ListGroupMembers:output_type -> latchkey.v1.ListGroupMembersResponse
-	27, // 53: latchkey.v1.IdentityService.CheckMembership:output_type -> latchkey.v1.CheckMembershipResponse
-	30, // 54: latchkey.v1.IdentityService.WatchIdentities:output_type -> latchkey.v1.WatchIdentitiesResponse
-	5,  // 55: latchkey.v1.IdentityService.ListSshKeys:output_type -> latchkey.v1.ListSshKeysResponse
-	45, // [45:56] is the sub-list for method output_type
-	34, // [34:45] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	32, // 11: latchkey.v1.GetUserRequest.read_mask:type_name -> google.protobuf.FieldMask
+	6,  // 12: latchkey.v1.GetGroupRequest.key:type_name -> latchkey.v1.Key
+	32, // 13: latchkey.v1.GetGroupRequest.read_mask:type_name -> google.protobuf.FieldMask
+	6,  // 14: latchkey.v1.ResolveIdentitiesRequest.keys:type_name -> latchkey.v1.Key
+	14, // 15: latchkey.v1.ResolveIdentitiesResponse.identities:type_name -> latchkey.v1.ResolvedIdentity
+	7,  // 16: latchkey.v1.ResolvedIdentity.user:type_name -> latchkey.v1.User
+	8,  // 17: latchkey.v1.ResolvedIdentity.group:type_name -> latchkey.v1.Group
+	9,  // 18: latchkey.v1.ResolvedIdentity.error:type_name -> latchkey.v1.Failure
+	2,  // 19: latchkey.v1.ListUsersRequest.publication:type_name -> latchkey.v1.Publication
+	32, // 20: latchkey.v1.ListUsersRequest.read_mask:type_name -> google.protobuf.FieldMask
+	7,  // 21: latchkey.v1.ListUsersResponse.users:type_name -> latchkey.v1.User
+	2,  // 22: latchkey.v1.ListGroupsRequest.publication:type_name -> latchkey.v1.Publication
+	32, // 23: latchkey.v1.ListGroupsRequest.read_mask:type_name -> google.protobuf.FieldMask
+	8,  // 24: latchkey.v1.ListGroupsResponse.groups:type_name -> latchkey.v1.Group
+	21, // 25: latchkey.v1.SearchIdentitiesResponse.identities:type_name -> latchkey.v1.Identity
+	7,  // 26: latchkey.v1.Identity.user:type_name -> latchkey.v1.User
+	8,  // 27: latchkey.v1.Identity.group:type_name -> latchkey.v1.Group
+	6,  // 28: latchkey.v1.ListUserGroupsRequest.user:type_name -> latchkey.v1.Key
+	8,  // 29: latchkey.v1.ListUserGroupsResponse.groups:type_name -> latchkey.v1.Group
+	6,  // 30: latchkey.v1.ListGroupMembersRequest.group:type_name -> latchkey.v1.Key
+	21, // 31: latchkey.v1.ListGroupMembersResponse.members:type_name -> latchkey.v1.Identity
+	6,  // 32: latchkey.v1.CheckMembershipRequest.user:type_name -> latchkey.v1.Key
+	6,  // 33: latchkey.v1.CheckMembershipRequest.groups:type_name -> latchkey.v1.Key
+	28, // 34: latchkey.v1.CheckMembershipResponse.memberships:type_name -> latchkey.v1.Membership
+	9,  // 35: latchkey.v1.Membership.error:type_name -> latchkey.v1.Failure
+	3,  // 36: latchkey.v1.WatchIdentitiesResponse.event:type_name -> latchkey.v1.WatchIdentitiesResponse.Event
+	21, // 37: latchkey.v1.WatchIdentitiesResponse.identity:type_name -> latchkey.v1.Identity
+	10, // 38: latchkey.v1.IdentityService.GetUser:input_type -> latchkey.v1.GetUserRequest
+	11, // 39: latchkey.v1.IdentityService.GetGroup:input_type -> latchkey.v1.GetGroupRequest
+	12, // 40: latchkey.v1.IdentityService.ResolveIdentities:input_type -> latchkey.v1.ResolveIdentitiesRequest
+	15, // 41: latchkey.v1.IdentityService.ListUsers:input_type -> latchkey.v1.ListUsersRequest
+	17, // 42: latchkey.v1.IdentityService.ListGroups:input_type -> latchkey.v1.ListGroupsRequest
+	19, // 43: latchkey.v1.IdentityService.SearchIdentities:input_type -> latchkey.v1.SearchIdentitiesRequest
+	22, // 44: latchkey.v1.IdentityService.ListUserGroups:input_type -> latchkey.v1.ListUserGroupsRequest
+	24, // 45: latchkey.v1.IdentityService.ListGroupMembers:input_type -> latchkey.v1.ListGroupMembersRequest
+	26, // 46: latchkey.v1.IdentityService.CheckMembership:input_type -> latchkey.v1.CheckMembershipRequest
+	29, // 47: latchkey.v1.IdentityService.WatchIdentities:input_type -> latchkey.v1.WatchIdentitiesRequest
+	4,  // 48: latchkey.v1.IdentityService.ListSshKeys:input_type -> latchkey.v1.ListSshKeysRequest
+	7,  // 49: latchkey.v1.IdentityService.GetUser:output_type -> latchkey.v1.User
+	8,  // 50: latchkey.v1.IdentityService.GetGroup:output_type -> latchkey.v1.Group
+	13, // 51: latchkey.v1.IdentityService.ResolveIdentities:output_type -> latchkey.v1.ResolveIdentitiesResponse
+	16, // 52: latchkey.v1.IdentityService.ListUsers:output_type -> latchkey.v1.ListUsersResponse
+	18, // 53: latchkey.v1.IdentityService.ListGroups:output_type -> latchkey.v1.ListGroupsResponse
+	20, // 54: latchkey.v1.IdentityService.SearchIdentities:output_type -> latchkey.v1.SearchIdentitiesResponse
+	23, // 55: latchkey.v1.IdentityService.ListUserGroups:output_type -> latchkey.v1.ListUserGroupsResponse
+	25, // 56: latchkey.v1.IdentityService.ListGroupMembers:output_type -> latchkey.v1.ListGroupMembersResponse
+	27, // 57: latchkey.v1.IdentityService.CheckMembership:output_type -> latchkey.v1.CheckMembershipResponse
+	30, // 58: latchkey.v1.IdentityService.WatchIdentities:output_type -> latchkey.v1.WatchIdentitiesResponse
+	5,  // 59: latchkey.v1.IdentityService.ListSshKeys:output_type -> latchkey.v1.ListSshKeysResponse
+	49, // [49:60] is the sub-list for method output_type
+	38, // [38:49] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_latchkey_v1_identity_proto_init() }

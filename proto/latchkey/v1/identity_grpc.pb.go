@@ -52,8 +52,13 @@ const (
 //
 // A page_size over its limit is taken as the limit. Pages may be shorter; only
 // an empty next_page_token says that there are no more. A page token belongs to
-// the request that it was given for (page_size may change). Rows that come or go
-// between two pages do not make a list skip or repeat others.
+// the request that it was given for (page_size and read_mask may change). Rows
+// that come or go between two pages do not make a list skip or repeat others.
+//
+// A read_mask (aip.dev/157) names the fields of each row that are wanted; others
+// are left out, which makes the answer shorter and its decoding cheaper. Paths
+// are names of fields of User or Group, without anything inside them. Without a
+// mask, or with "*", a row is whole. INVALID_ARGUMENT: the row has no such field.
 type IdentityServiceClient interface {
 	// GetUser returns one user. NOT_FOUND: the mirror is complete and nobody has
 	// this key. UNAVAILABLE: the mirror has never been complete, so nobody knows.
@@ -239,8 +244,13 @@ func (c *identityServiceClient) ListSshKeys(ctx context.Context, in *ListSshKeys
 //
 // A page_size over its limit is taken as the limit. Pages may be shorter; only
 // an empty next_page_token says that there are no more. A page token belongs to
-// the request that it was given for (page_size may change). Rows that come or go
-// between two pages do not make a list skip or repeat others.
+// the request that it was given for (page_size and read_mask may change). Rows
+// that come or go between two pages do not make a list skip or repeat others.
+//
+// A read_mask (aip.dev/157) names the fields of each row that are wanted; others
+// are left out, which makes the answer shorter and its decoding cheaper. Paths
+// are names of fields of User or Group, without anything inside them. Without a
+// mask, or with "*", a row is whole. INVALID_ARGUMENT: the row has no such field.
 type IdentityServiceServer interface {
 	// GetUser returns one user. NOT_FOUND: the mirror is complete and nobody has
 	// this key. UNAVAILABLE: the mirror has never been complete, so nobody knows.
