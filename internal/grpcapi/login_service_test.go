@@ -165,6 +165,12 @@ func TestAccessRules(t *testing.T) {
 	if list, err = c.ListAccessRules(bg(t), &latchkeyv1.ListAccessRulesRequest{Service: "sudo"}); err != nil || len(list.GetRules()) != 0 {
 		t.Errorf("list of another service: %v, %v", list, err)
 	}
+	if _, err := c.SetAccessRules(bg(t), &latchkeyv1.SetAccessRulesRequest{Service: "*", Effect: latchkeyv1.AccessRule_EFFECT_DENY, Who: []string{"%staff"}}); err != nil {
+		t.Errorf("deny everywhere: %v", err)
+	}
+	if list, err = c.ListAccessRules(bg(t), &latchkeyv1.ListAccessRulesRequest{Service: "sudo"}); err != nil || len(list.GetRules()) != 1 || list.GetRules()[0].GetService() != "*" {
+		t.Errorf("a rule for every service in the list of one: %v, %v", list, err)
+	}
 	for what, req := range map[string]*latchkeyv1.SetAccessRulesRequest{
 		"nobody": {Service: "sshd", Effect: latchkeyv1.AccessRule_EFFECT_DENY}, "another effect": {Service: "sshd", Effect: 9, Who: []string{"*"}},
 	} {
