@@ -478,6 +478,9 @@ func TestWebPages(t *testing.T) {
 func TestWebNegotiate(t *testing.T) {
 	s := beginWeb(t, "[web]\nnegotiate_from = [\"10.77.0.0/16\", \"127.0.0.0/8\"]\n")
 	s.sh("klist -k /var/lib/latchkey/krb5.keytab | grep -qi 'HTTP/" + s.host + "'")
+	if r, err := s.nas.CLI(s.ctx, "doctor"); err != nil || !strings.Contains(r.Stdout, "a key for HTTP/"+s.host+"; without a click from 10.77.0.0/16, 127.0.0.0/8") {
+		t.Errorf("the doctor does not see that tickets sign in: %v\n%s", err, r)
+	}
 	s.kinit(1)
 	curl := func(args ...string) *lab.Result {
 		t.Helper()
