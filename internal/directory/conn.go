@@ -45,12 +45,14 @@ const (
 	idle, probe, probes = 15 * time.Second, 5 * time.Second, 3
 )
 
-// connect opens a sealed connection to the best DC that answers.
-func (c *Client) connect(ctx context.Context) (*Conn, error) {
+// connect opens a sealed connection to the best DC that answers; that of than,
+// which may be nil, is asked last.
+func (c *Client) connect(ctx context.Context, than *Conn) (*Conn, error) {
 	dcs, err := c.cfg.Locator.Candidates(ctx)
 	if err != nil {
 		return nil, err
 	}
+	dcs = last(dcs, than)
 	var failures []error
 	for len(dcs) > 0 && ctx.Err() == nil {
 		r, err := race(ctx, dcs, hedge, c.dial, func(d dialled) { _ = d.raw.Close() })

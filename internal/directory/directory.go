@@ -17,6 +17,7 @@ package directory
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/kerberos"
@@ -54,11 +55,13 @@ type Client struct {
 	cfg     Config
 	dialing chan struct{} // guards conn; held by the one that connects, waiting honours ctx
 	conn    *Conn
+	sparing chan struct{} // held by the one that connects for Another
+	spare   atomic.Pointer[Conn]
 }
 
 // NewClient returns a client; it connects at the first need.
 func NewClient(cfg Config) *Client {
-	return &Client{cfg: cfg, dialing: make(chan struct{}, 1)}
+	return &Client{cfg: cfg, dialing: make(chan struct{}, 1), sparing: make(chan struct{}, 1)}
 }
 
 // Conn returns the live connection, or makes one. Whoever needs several
@@ -84,7 +87,10 @@ func (c *Client) get(ctx context.Context) (conn *Conn, fresh bool, err error) {
 		_ = c.conn.Close()
 		c.conn = nil
 	}
-	conn, err = c.connect(ctx)
+	if c.conn = c.takeSpare(); c.conn != nil {
+		return c.conn, false, nil
+	}
+	conn, err = c.connect(ctx, nil)
 	if err != nil {
 		return nil, false, fault.Wrap(fault.Unknown, "connect to the directory", err)
 	}
@@ -128,6 +134,9 @@ func (c *Client) DC() (DC, bool) {
 func (c *Client) Close() error {
 	c.dialing <- struct{}{}
 	defer func() { <-c.dialing }()
+	if s := c.takeSpare(); s != nil {
+		_ = s.Close()
+	}
 	if c.conn == nil {
 		return nil
 	}

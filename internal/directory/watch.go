@@ -31,7 +31,7 @@ type Changed struct {
 // gone without a word is noticed within half a minute.
 func (c *Client) Watch(ctx context.Context, ready func(DC), fn func(Changed)) error {
 	const op = "watch the directory"
-	conn, err := c.connect(ctx)
+	conn, err := c.connect(ctx, nil)
 	if err != nil {
 		return fault.Wrap(fault.Unknown, op, err)
 	}

@@ -124,6 +124,14 @@ func (p *Pool) Forgive(a netip.Addr) {
 	delete(p.bad, a.Unmap())
 }
 
+// Failed says whether the server at a failed lately and did not answer since.
+func (p *Pool) Failed(a netip.Addr) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	since, isBad := p.bad[a.Unmap()]
+	return isBad && time.Since(since) < badFor
+}
+
 // LastGood returns the server that answered last, if it has not failed since.
 func (p *Pool) LastGood() (netip.Addr, bool) {
 	p.mu.Lock()

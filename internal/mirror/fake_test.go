@@ -177,6 +177,10 @@ func (dc *fakeDC) Session(ctx context.Context) (Session, error) {
 	return fakeConn{dc}, nil
 }
 
+func (dc *fakeDC) Another(ctx context.Context, _ Session) (Session, error) { return dc.Session(ctx) }
+
+func (dc *fakeDC) Doubted(Session) bool { return false }
+
 func (dc *fakeDC) Watch(ctx context.Context, ready, changed func()) error {
 	dc.lock.Lock()
 	if dc.down {

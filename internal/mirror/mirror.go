@@ -28,6 +28,11 @@ import (
 type Directory interface {
 	// Session returns a connection to one DC, to be used until it fails.
 	Session(ctx context.Context) (Session, error)
+	// Another returns a connection beside that one, to another DC where one
+	// answers.
+	Another(ctx context.Context, than Session) (Session, error)
+	// Doubted says whether the DC of a session failed somebody else lately.
+	Doubted(Session) bool
 	// Watch calls changed at each change the DC tells of, until it breaks; ready
 	// is called once when it stands.
 	Watch(ctx context.Context, ready, changed func()) error
@@ -53,6 +58,20 @@ func (l ldap) Session(ctx context.Context) (Session, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+func (l ldap) Another(ctx context.Context, than Session) (Session, error) {
+	conn, _ := than.(*directory.Conn)
+	c, err := l.client.Another(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (l ldap) Doubted(s Session) bool {
+	conn, ok := s.(*directory.Conn)
+	return ok && l.client.Doubted(conn)
 }
 
 func (l ldap) Watch(ctx context.Context, ready, changed func()) error {
@@ -91,7 +110,8 @@ type Mirror struct {
 	at     store.Sync // where the mirror is, as the last pass left it
 	swept  time.Time
 	loaded bool
-	fresh  *fresh // what was refreshed while a pass runs; nil: none runs
+	fresh  *fresh  // what was refreshed while a pass runs; nil: none runs
+	silent Session // another one answered in its place, and it has not answered since
 
 	trouble []string             // objects that the last pass left out
 	defects int                  // objects with attributes that the last full pass could not read

@@ -108,7 +108,7 @@ func (m *Mirror) find(ctx context.Context, key identity.Key, known *identity.Com
 			if k.Kind == identity.ByUID || k.Kind == identity.ByGID || k.Kind == identity.ByRow {
 				continue // the directory knows no such key
 			}
-			o, err = within(ctx, m.cfg.AnswerTimeout, func(ctx context.Context) (directory.Object, error) { return s.ReadOne(ctx, k) })
+			o, s, err = m.readOne(ctx, s, k)
 			if err == nil && k.Kind == identity.ByOID && !o.UnderSyncedOU {
 				err = fault.New(fault.NotFound, "the directory has no such user or group")
 			}
