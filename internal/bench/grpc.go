@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"github.com/latchkey-nas/latchkey/internal/lab"
 	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
@@ -76,22 +77,30 @@ func benchGRPC(ctx context.Context, s *stage, r *report) error {
 		return empty.Invoke(ctx, emptyMethod, &emptypb.Empty{}, &emptypb.Empty{}, grpc.WaitForReady(true))
 	}
 	identity := s.identity()
-	getUser := func(ctx context.Context, i int) error {
-		_, err := identity.GetUser(ctx, &latchkeyv1.GetUserRequest{Key: &latchkeyv1.Key{Key: &latchkeyv1.Key_Name{Name: lab.UserName(i % s.people)}}})
-		return err
+	get := func(mask *fieldmaskpb.FieldMask) func(context.Context, int) error {
+		return func(ctx context.Context, i int) error {
+			_, err := identity.GetUser(ctx, &latchkeyv1.GetUserRequest{
+				Key: &latchkeyv1.Key{Key: &latchkeyv1.Key_Name{Name: lab.UserName(i % s.people)}}, ReadMask: mask})
+			return err
+		}
 	}
-	rows := [][]string{{"callers", "GetUser p50 / p99", "empty call p50 / p99", "GetUser per second", "empty per second", "p50 ratio"}}
+	whole, three := get(nil), get(&fieldmaskpb.FieldMask{Paths: []string{"username", "uid", "gid"}})
+	rows := [][]string{{"callers", "GetUser p50 / p99", "empty call p50 / p99", "GetUser per second", "empty per second", "p50 ratio", "three fields, p50", "ratio"}}
 	for _, callers := range []int{1, 8, 64} {
-		var a, b load
-		for range 3 { // in turn, so that the machine's moods fall on both
+		var a, b, c load
+		for range 3 { // in turn, so that the machine's moods fall on all
 			if err := b.add(ctx, callers, callEmpty); err != nil {
 				return err
 			}
-			if err := a.add(ctx, callers, getUser); err != nil {
+			if err := a.add(ctx, callers, whole); err != nil {
+				return err
+			}
+			if err := c.add(ctx, callers, three); err != nil {
 				return err
 			}
 		}
-		rows = append(rows, []string{fmt.Sprint(callers), a.latency(), b.latency(), a.rate(), b.rate(), ratio(a.all.median(), b.all.median())})
+		rows = append(rows, []string{fmt.Sprint(callers), a.latency(), b.latency(), a.rate(), b.rate(), ratio(a.all.median(), b.all.median()),
+			short(c.all.median()), ratio(c.all.median(), b.all.median())})
 	}
 	r.table("GetUser by gRPC over api.sock", rows...)
 	return nil
