@@ -9,6 +9,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -360,7 +362,7 @@ func TestWebPages(t *testing.T) {
 	_ = there.Listener.Close()
 	ln, err := s.nas.Listen("tcp", "0.0.0.0:9443")
 	s.try(err)
-	there.Listener = ln
+	there.Listener, there.Config.ErrorLog = ln, log.New(io.Discard, "", 0) // Chromium complains of its certificate first
 	there.StartTLS()
 	defer there.Close()
 	apps := latchkeyv1.NewSsoServiceClient(s.dial("api.sock"))
