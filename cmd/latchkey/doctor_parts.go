@@ -20,7 +20,7 @@ import (
 // doctorParts looks at what runs and lies about on this machine besides the
 // daemon, once it is a member; bad says that something of it matters.
 func (a *app) doctorParts(ctx context.Context, st *latchkeyv1.Status) (bad bool, err error) {
-	sockets, names := a.checkSockets(), a.checkNamesFile()
+	sockets, names := a.checkSockets(), a.checkNamesFile(st)
 	bad = sockets != nil || names != nil
 	if err := a.finding("sockets", "Sockets", sockets, "both are there", false); err != nil {
 		return bad, err
@@ -55,10 +55,13 @@ func (a *app) checkSockets() error {
 
 // checkNamesFile looks at what the NSS module reads: it takes a file of root's
 // only that nobody else may write.
-func (a *app) checkNamesFile() error {
+func (a *app) checkNamesFile(st *latchkeyv1.Status) error {
 	path := config.SnapshotDir + "/identities"
 	const remedy = "systemctl restart latchkeyd writes it anew"
 	info, err := os.Lstat(a.at(path))
+	if errors.Is(err, fs.ErrNotExist) && st.GetSnapshotGeneration() == 0 {
+		return fault.WithRemedy(fault.Errorf(fault.NotFound, "%s is not written yet", path), "it comes within seconds of the first pass: look again; if it does not, journalctl -u latchkeyd")
+	}
 	if err != nil {
 		return fault.WithRemedy(fault.Wrap(fault.NotFound, "look at "+path, err), remedy)
 	}
@@ -83,8 +86,12 @@ func (a *app) checkPAM() error {
 			missing = append(missing, stack)
 		}
 	}
-	if len(missing) == 0 {
+	switch {
+	case len(missing) == 0:
 		return nil
+	case len(missing) == 1 && missing[0] == "common-password":
+		return fault.WithRemedy(fault.New(fault.NotFound, "pam_latchkey.so is not in common-password"),
+			"until then passwd changes no password of the domain: pam-auth-update --enable latchkey-password")
 	}
 	return fault.WithRemedy(fault.Errorf(fault.NotFound, "pam_latchkey.so is not in %s", strings.Join(missing, ", ")),
 		"until then sshd, login, su and sudo let nobody of the domain in: pam-auth-update --enable latchkey latchkey-password")

@@ -111,6 +111,11 @@ func TestDoctorFindsEachPart(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
+		"identities is not written yet": func(_ *testing.T, b *bench) {
+			_ = os.Remove(b.at("/var/lib/latchkey-nss/identities"))
+			b.daemon.status.SnapshotGeneration = 0
+		},
+		"until then passwd changes no password of the domain": func(_ *testing.T, b *bench) { _ = os.Remove(b.at("/etc/pam.d/common-password")) },
 		"no such file": func(_ *testing.T, b *bench) { _ = os.Remove(b.at("/var/lib/latchkey-nss/identities")) },
 	} {
 		b := newBench(t)

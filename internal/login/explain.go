@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/latchkey-nas/latchkey/internal/access"
 	"github.com/latchkey-nas/latchkey/internal/audit"
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/identity"
@@ -169,7 +170,11 @@ func (l *Login) explainAccess(ctx context.Context, a *attempt, e *Explanation, p
 	if d := policy.Decide(a.req.Service, p.user.Row, p.rows); d.Allowed {
 		e.add(TopicAccess, VerdictOK, "", "%s", d.Why)
 	} else {
-		e.add(TopicAccess, VerdictRefused, "`latchkey access list` shows the rules; `latchkey access allow "+printable(a.req.Service)+" NAME` opens the service", "%s", d.Why)
+		remedy := "`latchkey access allow " + printable(a.req.Service) + " NAME` opens the service"
+		if d.Rule != nil && d.Rule.Effect == access.Deny { // no other rule helps against it
+			remedy = fmt.Sprintf("`latchkey access remove '%s' '%s'` takes the rule away", d.Rule.Service, printable(d.Rule.Who()))
+		}
+		e.add(TopicAccess, VerdictRefused, "`latchkey access list` shows the rules; "+remedy, "%s", d.Why)
 	}
 }
 

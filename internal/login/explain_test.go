@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/latchkey-nas/latchkey/internal/access"
 	"github.com/latchkey-nas/latchkey/internal/audit"
 	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/kerberos"
@@ -62,6 +63,11 @@ func TestExplainStepByStep(t *testing.T) {
 			map[login.Topic]string{login.TopicName: "nobody-here"}, false},
 		"a closed service": {"alice", "sshd", "", nil, map[login.Topic]login.Verdict{login.TopicAccess: refused, login.TopicAccount: ok},
 			map[login.Topic]string{login.TopicAccess: "access allow sshd"}, false},
+		"denied everywhere": {"alice", "samba", "", func(w *world) {
+			if _, err := w.login.SetRules(t.Context(), "test", "*", access.Deny, "alice"); err != nil {
+				t.Fatal(err)
+			}
+		}, map[login.Topic]login.Verdict{login.TopicAccess: refused}, map[login.Topic]string{login.TopicAccess: "access remove '*' 'alice'"}, false},
 		"disabled": {"alice", "samba", "", func(w *world) { w.change = func(u *identity.User) { u.State |= identity.Disabled } },
 			map[login.Topic]login.Verdict{login.TopicAccount: refused, login.TopicAccess: ok}, map[login.Topic]string{login.TopicAccount: "enable it"}, false},
 		"locked": {"alice", "samba", "", func(w *world) { w.change = func(u *identity.User) { u.State |= identity.LockedOut } },
