@@ -37,4 +37,5 @@ install: build ## into DESTDIR and PREFIX; makes the system accounts when DESTDI
 	[ -n "$(DESTDIR)" ] || ldconfig
 
 packages: root ## the Debian package into build/
+	rm -f build/latchkey_*.deb
 	packaging/deb/build.sh $(CURDIR)/build/root $(VERSION) build
