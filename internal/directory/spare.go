@@ -22,6 +22,10 @@ func (c *Client) Another(ctx context.Context, than *Conn) (*Conn, error) {
 	if s := c.spare.Load(); s.Alive() && s != than {
 		return s, nil
 	}
+	// Its KDC would be asked for the ticket first, and be as silent.
+	if len(c.cfg.Locator.Known()) > 1 {
+		c.cfg.Locator.Bad(than.dc.Addr)
+	}
 	conn, err := c.connect(ctx, than)
 	if err != nil {
 		return nil, fault.Wrap(fault.Unknown, "connect to another domain controller", err)

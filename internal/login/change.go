@@ -39,8 +39,8 @@ func elsewhere(url string) string {
 
 // ChangePassword changes a password in the domain, with the old one as proof.
 // texts are to be shown whatever the outcome. fault.BadCredential: the old one
-// is wrong. fault.Denied: the domain's policy refuses the new one, or the
-// password is kept in Entra ID. The caller wipes both.
+// is wrong. fault.Denied: the domain's policy refuses the new one, it is the old
+// one, or the password is kept in Entra ID. The caller wipes both.
 func (l *Login) ChangePassword(ctx context.Context, req Request, old, new secret.Bytes) (texts []string, err error) {
 	a := l.begin(req, audit.ChangePassword)
 	texts, err = l.changePassword(ctx, a, old, new)
@@ -59,6 +59,11 @@ func (l *Login) changePassword(ctx context.Context, a *attempt, old, new secret.
 		a.proved = true // no secret: PasswordPlace says so to anybody
 		text := elsewhere(l.c.Settings().PasswordURL)
 		return []string{text}, fault.WithRemedy(fault.New(fault.Denied, "the password is kept in Entra ID"), text)
+	}
+	if new.Equal(old) {
+		// sshd's password method has no other question, and is answered so.
+		const text = "The new password is the old one: choose another."
+		return []string{text}, fault.WithRemedy(fault.New(fault.Denied, "the new password is the old one"), text)
 	}
 	d := l.c.Domain()
 	if d == nil {
@@ -100,8 +105,13 @@ func (l *Login) changePassword(ctx context.Context, a *attempt, old, new secret.
 	return []string{"The password is changed."}, nil
 }
 
-// forgetVerifier deletes what offline sign-in has of a user.
+// forgetVerifier deletes what offline sign-in has of a user, or is about to have.
 func (l *Login) forgetVerifier(row identity.RowID) {
+	l.keeper.turn.Lock()
+	defer l.keeper.turn.Unlock()
+	if j := l.keeper.take(row); j != nil {
+		j.password.Wipe()
+	}
 	if err := l.c.Store.SetNotes(context.Background(), topicVerifier, map[string][]byte{rowKey(row): nil}); err != nil {
 		l.c.Log.Error("what offline sign-in needs cannot be deleted", "row", row, "error", err)
 	}

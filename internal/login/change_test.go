@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
+	"github.com/latchkey-nas/latchkey/internal/identity"
+	"github.com/latchkey-nas/latchkey/internal/kerberos"
 	"github.com/latchkey-nas/latchkey/internal/login"
 	"github.com/latchkey-nas/latchkey/internal/secret"
 )
@@ -28,4 +30,63 @@ func TestPasswordOfEntraIsChangedThere(t *testing.T) {
 	if n := len(w.kdc.Requests()); n != 0 {
 		t.Errorf("the KDC was asked %d times", n)
 	}
+}
+
+// The old password as the new one is refused here: nothing is sent, and the user
+// is told.
+func TestNewPasswordThatIsTheOldOneIsRefused(t *testing.T) {
+	w := newWorld(t)
+	w.allow("sshd", "*")
+	w.kdc.Requests() // forgets them
+	texts, err := w.login.ChangePassword(t.Context(), login.Request{Name: "alice"}, secret.FromString("wonder land"), secret.FromString("wonder land"))
+	wantKind(t, "passwd", err, fault.Denied)
+	if len(texts) != 1 || !strings.Contains(texts[0], "the old one") {
+		t.Errorf("passwd says %q", texts)
+	}
+	if n := len(w.kdc.Requests()); n != 0 {
+		t.Errorf("%d requests went to the KDC", n)
+	}
+	// As sshd's password method answers every question.
+	w.kdc.Change(func() { w.alice.Code, w.alice.Status = 23, uint32(kerberos.StatusMustChange) })
+	c := w.login.Converse(login.Request{Name: "alice", Service: "sshd"})
+	defer c.Close()
+	var step login.Step
+	for range 3 {
+		if step, err = c.Next(t.Context(), secret.FromString("wonder land")); err != nil {
+			break
+		}
+	}
+	wantKind(t, "a sign-in that must change the password", err, fault.Denied)
+	if len(step.Tell) != 1 || !strings.Contains(step.Tell[0], "the old one") {
+		t.Errorf("the sign-in says %q", step.Tell)
+	}
+	if n := w.bad(); n != 0 {
+		t.Errorf("%d bad passwords are counted", n)
+	}
+}
+
+// A verifier that waits to be made is no use once the password is changed.
+func TestChangeForgetsAVerifierThatWaits(t *testing.T) {
+	w := newWorld(t)
+	w.settings.Store(&login.Settings{Offline: true})
+	w.allow("sshd", "*")
+	leave := w.login.Enter()
+	if _, err := w.try("alice", "wonder land"); err != nil {
+		t.Fatal(err)
+	}
+	w.login.ForgetVerifier(w.aliceRow())
+	leave()
+	w.login.KeepAll()
+	if n := w.verifiers(); n != 0 {
+		t.Errorf("%d verifiers of a password that is no more", n)
+	}
+}
+
+func (w *world) aliceRow() identity.RowID {
+	w.t.Helper()
+	u, err := w.store.User(w.t.Context(), identity.Key{Kind: identity.ByName, Name: "alice"})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return u.Row
 }

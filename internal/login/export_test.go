@@ -6,6 +6,8 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"github.com/latchkey-nas/latchkey/internal/identity"
 )
 
 // HoldSlots takes every turn of Argon2 until release is called.
@@ -56,3 +58,6 @@ func (l *Login) KeepAll() {
 
 // Enter is somebody who signs in until leave is called.
 func (l *Login) Enter() (leave func()) { return l.keeper.enter() }
+
+// ForgetVerifier is what a change of the password does first.
+func (l *Login) ForgetVerifier(row identity.RowID) { l.forgetVerifier(row) }
