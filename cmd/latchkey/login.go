@@ -33,7 +33,8 @@ password counts in the domain, once; with --no-password none is asked for or tri
 Administrators are told the truth. Members of the group latchkey-login and the
 authenticators of the configuration are told what the person at the door would be.
 
-` + nameForms,
+NAME may be the published name, DOMAIN\name, a UPN with any suffix, name@realm, in any
+case: what people type when they sign in.`,
 		Example: "  latchkey login alice --service sshd",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
+	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/secret"
 	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
 )
@@ -277,10 +278,16 @@ func (a *app) sessionList(ctx context.Context, req *latchkeyv1.ListSessionsReque
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
-	if name != "" {
-		req.User = &latchkeyv1.Key{Key: &latchkeyv1.Key_Name{Name: name}}
+	ask := func(k *latchkeyv1.Key) (*latchkeyv1.ListSessionsResponse, error) {
+		req.User = k
+		return conn.Sso.ListSessions(ctx, req)
 	}
-	resp, err := conn.Sso.ListSessions(ctx, req)
+	var resp *latchkeyv1.ListSessionsResponse
+	if name == "" {
+		resp, err = ask(nil)
+	} else {
+		resp, err = find(name, identity.KindUser, ask)
+	}
 	if err != nil {
 		return err
 	}
@@ -325,16 +332,19 @@ func (a *app) sessionRevoke(ctx context.Context, ids []string, user, local strin
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
 	var all []*latchkeyv1.RevokeSessionRequest
-	switch {
-	case user != "":
-		all = append(all, &latchkeyv1.RevokeSessionRequest{Which: &latchkeyv1.RevokeSessionRequest_User{User: &latchkeyv1.Key{Key: &latchkeyv1.Key_Name{Name: user}}}})
-	case local != "":
+	if local != "" {
 		all = append(all, &latchkeyv1.RevokeSessionRequest{Which: &latchkeyv1.RevokeSessionRequest_LocalAccount{LocalAccount: local}})
 	}
 	for _, id := range ids {
 		all = append(all, &latchkeyv1.RevokeSessionRequest{Which: &latchkeyv1.RevokeSessionRequest_SessionId{SessionId: id}})
 	}
 	n, errs := uint32(0), []error(nil)
+	if user != "" {
+		resp, err := find(user, identity.KindUser, func(k *latchkeyv1.Key) (*latchkeyv1.RevokeSessionResponse, error) {
+			return conn.Sso.RevokeSession(ctx, &latchkeyv1.RevokeSessionRequest{Which: &latchkeyv1.RevokeSessionRequest_User{User: k}})
+		})
+		n, errs = n+resp.GetRevoked(), append(errs, err)
+	}
 	for _, req := range all {
 		resp, err := conn.Sso.RevokeSession(ctx, req)
 		n, errs = n+resp.GetRevoked(), append(errs, err)

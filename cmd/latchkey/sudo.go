@@ -128,17 +128,9 @@ func (a *app) sudoAdd(ctx context.Context, who string) error {
 
 // groupOf finds a group by whatever text may mean.
 func groupOf(ctx context.Context, conn *client.Conn, text string) (*latchkeyv1.Group, error) {
-	keys, err := keysOf(text, identity.KindGroup)
-	if err != nil {
-		return nil, err
-	}
-	for _, k := range keys {
-		var g *latchkeyv1.Group
-		if g, err = conn.Identity.GetGroup(ctx, &latchkeyv1.GetGroupRequest{Key: k}); !fault.Is(err, fault.NotFound) {
-			return g, err
-		}
-	}
-	return nil, err
+	return find(text, identity.KindGroup, func(k *latchkeyv1.Key) (*latchkeyv1.Group, error) {
+		return conn.Identity.GetGroup(ctx, &latchkeyv1.GetGroupRequest{Key: k})
+	})
 }
 
 func (a *app) sudoRules(ctx context.Context, conn *client.Conn, effect latchkeyv1.AccessRule_Effect, sid string) error {
