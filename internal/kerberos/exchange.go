@@ -102,9 +102,16 @@ func (c *Client) ask(ctx context.Context, port uint16, wait time.Duration, build
 	return answer{}, fault.Wrap(fault.Unreachable, "ask the domain controllers", errors.Join(failures...))
 }
 
-// send makes one TCP exchange with one server (RFC 4120 7.2.2): length and
-// message out, length and reply back.
+// send makes one TCP exchange with one server.
 func (c *Client) send(ctx context.Context, to netip.AddrPort, build func(local netip.Addr) ([]byte, error)) (reply []byte, err error) {
+	conn, err := c.connect(ctx, to)
+	if err != nil {
+		return nil, err
+	}
+	return exchange(ctx, conn, to, build)
+}
+
+func (c *Client) connect(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	dial := c.cfg.Dial
 	if dial == nil {
 		dial = (&net.Dialer{}).DialContext
@@ -113,6 +120,12 @@ func (c *Client) send(ctx context.Context, to netip.AddrPort, build func(local n
 	if err != nil {
 		return nil, fault.Wrap(fault.Unreachable, "reach "+to.String(), err)
 	}
+	return conn, nil
+}
+
+// exchange sends one message over a connection of its own and reads the reply
+// (RFC 4120 7.2.2): length and message out, length and reply back.
+func exchange(ctx context.Context, conn net.Conn, to netip.AddrPort, build func(local netip.Addr) ([]byte, error)) (reply []byte, err error) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()

@@ -5,7 +5,9 @@ package kerberos
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 	"time"
@@ -90,13 +92,11 @@ func (c *Client) kpasswd(ctx context.Context, op string, who Principal, with Sec
 	}
 	defer i.session.Value.Wipe()
 	defer i.subkey.Value.Wipe()
-	// Twice the same request would be refused by the password history, so it
-	// goes to one server only: the one that just answered.
-	addrs, err := c.cfg.Servers.Addrs(ctx)
+	conn, to, err := c.reachKpasswd(ctx)
 	if err != nil {
 		return fault.Wrap(fault.Unknown, op, err)
 	}
-	reply, err := c.send(ctx, netip.AddrPortFrom(addrs[0], portKpasswd), func(local netip.Addr) ([]byte, error) {
+	reply, err := exchange(ctx, conn, to, func(local netip.Addr) ([]byte, error) {
 		return kpasswdRequest(l.TGT, i, version, data, local, c.now())
 	})
 	if err != nil {
@@ -110,6 +110,35 @@ func (c *Client) kpasswd(ctx context.Context, op string, who Principal, with Sec
 		return fault.Wrap(fault.Denied, op, &PasswordError{Code: code, Text: text})
 	}
 	return nil
+}
+
+// reachKpasswd connects to one server: the one that just answered, or the next
+// where it cannot be reached. Twice the same request would be refused by the
+// password history, so once there is a connection no other server is asked.
+func (c *Client) reachKpasswd(ctx context.Context) (net.Conn, netip.AddrPort, error) {
+	addrs, err := c.cfg.Servers.Addrs(ctx)
+	if err != nil {
+		return nil, netip.AddrPort{}, err
+	}
+	var failures []error
+	for i, a := range addrs {
+		to := netip.AddrPortFrom(a, portKpasswd)
+		dctx, cancel := ctx, context.CancelFunc(func() {})
+		if i < len(addrs)-1 {
+			dctx, cancel = context.WithTimeout(ctx, patience)
+		}
+		conn, err := c.connect(dctx, to)
+		cancel()
+		if err == nil {
+			return conn, to, nil
+		}
+		c.cfg.Servers.Bad(a)
+		failures = append(failures, err)
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, netip.AddrPort{}, fault.Wrap(fault.Unreachable, "reach the kpasswd service", errors.Join(failures...))
 }
 
 // kpasswdRequest is length, version, length of AP-REQ, AP-REQ, KRB-PRIV
