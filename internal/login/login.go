@@ -175,7 +175,7 @@ func New(cfg Config) *Login {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	l := &Login{c: cfg, pause: pause, slots: make(chan struct{}, 2), talks: make(chan struct{}, 16), tickets: tickets{begun: cfg.Now()}}
+	l := &Login{c: cfg, pause: pause, slots: make(chan struct{}, 2), talks: make(chan struct{}, maxTalks), tickets: tickets{begun: cfg.Now()}}
 	l.refused.init()
 	l.budget = newBudget(cfg.Store, cfg.Log, cfg.Now, cfg.Lockout)
 	l.evidence = newEvidence(cfg.Store, cfg.Log, cfg.Now)
@@ -187,6 +187,10 @@ func (l *Login) Close() {
 	l.keeper.hurry()
 	l.later.Wait()
 }
+
+// maxTalks is how many passwords are with a KDC at one time. Samba's queue of
+// connections holds ten: one more is lost, and tried again by TCP a second later.
+const maxTalks = 8
 
 // The times that an attempt gives others.
 const (

@@ -98,7 +98,7 @@ func (l *Login) try(ctx context.Context, a *attempt, password secret.Bytes) (*Re
 	}
 	if silent && remembered {
 		err = errSilent
-	} else if r, err = l.kerberos(ctx, a, d, p, password, known, limit); fault.Is(err, fault.Unreachable) && !hasSkew(err) && ctx.Err() == nil {
+	} else if r, err = l.kerberos(ctx, a, d, p, password, known, remembered, limit); fault.Is(err, fault.Unreachable) && !errors.Is(err, errSilent) && !hasSkew(err) && ctx.Err() == nil {
 		l.fellSilent(d)
 	}
 	l.learn(p.user, err)
@@ -163,13 +163,16 @@ var errForged = errors.New("the KDC did not prove that it is the domain's")
 // afresh: beside all of it where the password is known to be the one that the KDC
 // took last, else not before the KDC has taken it, so that a stranger's guesses
 // cost the directory nothing.
-func (l *Login) kerberos(ctx context.Context, a *attempt, d *Domain, p *person, password secret.Bytes, known bool, limit time.Duration) (*Result, error) {
+func (l *Login) kerberos(ctx context.Context, a *attempt, d *Domain, p *person, password secret.Bytes, known, remembered bool, limit time.Duration) (*Result, error) {
 	a.event.How = string(ByKerberos)
 	select {
 	case l.talks <- struct{}{}:
 		defer func() { <-l.talks }()
 	case <-ctx.Done():
 		return nil, fault.Wrap(fault.Unreachable, "wait for a turn at the KDC", ctx.Err())
+	}
+	if remembered && l.silent(d) { // found out by others meanwhile
+		return nil, errSilent
 	}
 	kctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
