@@ -158,6 +158,9 @@ func (d *Daemon) apply(ctx context.Context, before *config.Loaded) {
 	d.wakeKeeper()
 	d.wakeAdmins()
 	after := d.settings.now()
+	if before.Samba.Pipes != after.Samba.Pipes {
+		d.pipesChanged(ctx, after.Samba.Pipes)
+	}
 	if directoryDiffers(&before.Directory, &after.Directory) {
 		if err := d.restart(ctx, nil); err != nil {
 			d.log.Error("the membership cannot be taken up with the new settings", "error", err)

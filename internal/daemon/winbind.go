@@ -59,6 +59,18 @@ func (d *Daemon) serveWinbind(serve func(func() error)) {
 	}
 }
 
+// pipesChanged ends what is open on pipes that are closed, and has a channel to
+// the domain ready for those that were opened.
+func (d *Daemon) pipesChanged(ctx context.Context, open bool) {
+	m := d.current()
+	switch {
+	case !open && d.winbind != nil:
+		d.winbind.Disconnect()
+	case open && m != nil && m.netlogon != nil:
+		go func() { _, _ = m.netlogon.Check(ctx) }() // it keeps why not
+	}
+}
+
 // membership is the domain for Samba's door; nil while there is none.
 func (d *Daemon) membership() *winbind.Membership {
 	m := d.current()

@@ -119,10 +119,11 @@ func openPatiently(s peer.Socket) (*peer.Listener, error) {
 // before its worker is asked to end.
 const renewDelay = 100 * time.Millisecond
 
-// arrange opens the sockets that cfg asks for and closes those of winbind
-// and the web that it no longer does; where that changed something, the worker is replaced by
-// one that has them. Callers wait in the queues meanwhile. What systemd opened
-// is systemd's to close.
+// arrange opens the sockets that cfg asks for and closes those of winbind and the
+// web that it no longer does. Where the web's changed, the worker is replaced by
+// one that has it, and callers wait in the queues meanwhile; the connections of
+// winbind's pipes are handed over one by one. What systemd opened is systemd's to
+// close.
 func (m *Monitor) arrange(cfg *config.Config) error {
 	if m.wanted == nil {
 		return nil
@@ -150,8 +151,9 @@ func (m *Monitor) arrange(cfg *config.Config) error {
 		}
 		m.log.Info("a socket has been opened", "name", string(s.Name), "at", s.Path+s.Address)
 		m.listeners[s.Name] = append(m.listeners[s.Name], ln)
-		if isPipe(s.Name) {
+		if isPipe(s.Name) { // its connections go to the worker that there is
 			m.keep(ln)
+			continue
 		}
 		changed = true
 	}
@@ -171,12 +173,13 @@ func (m *Monitor) arrange(cfg *config.Config) error {
 				}
 			}
 		}
-		m.keeper.Forget(name)
-		if isPipe(name) {
-			m.withdraw(name)
-		}
 		m.log.Info("a socket has been closed", "name", string(name))
 		delete(m.listeners, name)
+		if isPipe(name) { // the worker ends what is open
+			m.keeper.Forget(name)
+			m.withdraw(name)
+			continue
+		}
 		changed = true
 	}
 	if changed {

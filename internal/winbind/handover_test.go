@@ -97,3 +97,14 @@ func TestRequestsOutliveTheWorker(t *testing.T) {
 	close(first.free)
 	time.Sleep(20 * time.Millisecond)
 }
+
+func TestDisconnect(t *testing.T) {
+	r := newRig(t)
+	old := r.pipe()
+	old.ask(wire.Ping)
+	r.server.Disconnect()
+	if !old.closed() {
+		t.Error("a connection outlived the end of all")
+	}
+	r.pipe().ask(wire.Ping)
+}

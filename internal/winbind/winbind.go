@@ -204,6 +204,16 @@ func (s *Server) forget(c *client) {
 	_ = c.conn.Close()
 }
 
+// Disconnect ends all connections: the pipes are closed. Who connects later is
+// served.
+func (s *Server) Disconnect() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		_ = c.conn.Close()
+	}
+}
+
 // Stop ends all connections, with what is asked on them, and waits for that or
 // for ctx. A client connects again by itself.
 func (s *Server) Stop(ctx context.Context) {
