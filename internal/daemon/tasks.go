@@ -78,6 +78,7 @@ func (d *Daemon) Join(ctx context.Context, req grpcapi.JoinRequest, progress grp
 	d.wakeKeeper()
 	select {
 	case <-read:
+		d.shown(ctx) // the next thing that is typed is a name
 	case <-ctx.Done(): // the mirror goes on by itself
 	}
 	return &latchkeyv1.JoinResponse_Membership{Domain: made.Domain, Realm: made.Realm, NetbiosName: made.NetBIOS, DomainSid: made.DomainSID,
@@ -119,6 +120,21 @@ func firstPass(ctx context.Context, m *mirror.Mirror, progress grpcapi.Progress)
 	}
 	detail := fmt.Sprintf("%d objects in %s", result.Read, result.Duration.Round(time.Millisecond))
 	progress(&latchkeyv1.Step{Id: id, Title: title, State: latchkeyv1.Step_STATE_DONE, Detail: detail, Percent: 100})
+}
+
+// shownTime is how long a task waits for the machine's names to say what it read.
+const shownTime = 5 * time.Second
+
+// shown waits until every program of the machine sees what the store says.
+func (d *Daemon) shown(ctx context.Context) {
+	if d.publisher == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, shownTime)
+	defer cancel()
+	if err := d.publisher.Shown(ctx); err != nil {
+		d.log.Warn("the names that were read are not published yet", "error", err)
+	}
 }
 
 // Leave ends the membership. Rows and their numbers stay for another join; the
@@ -200,6 +216,7 @@ func (d *Daemon) Sync(ctx context.Context, req grpcapi.SyncRequest, progress grp
 		return nil, err
 	}
 	finish(latchkeyv1.Step_STATE_DONE)
+	d.shown(ctx)
 	return &latchkeyv1.SyncResponse_Result{Full: r.Full, Read: int64(r.Read), Added: int64(r.Added), Changed: int64(r.Changed),
 		Removed: int64(r.Removed), Held: int64(r.Held), Duration: durationpb.New(r.Duration), DomainController: r.DC}, nil
 }
