@@ -219,14 +219,19 @@ func (t *rotation) try(ctx context.Context, k kdc, password secret.Bytes) (bool,
 // probe finds out which of the passwords that are remembered the domain has.
 func (t *rotation) probe(ctx context.Context, s *Step, others []directory.DC) error {
 	ok, err := t.try(ctx, t.k, t.m.PendingPassword)
+	current := false
+	if err == nil && !ok {
+		current, err = t.try(ctx, t.k, t.m.Password)
+	}
+	if err == nil && !ok && !current {
+		// What was asked for by somebody who was killed a moment ago may have been
+		// done between the two.
+		ok, err = t.try(ctx, t.k, t.m.PendingPassword)
+	}
 	if ok {
 		t.reached = true
 		s.Detail = "the new one of an interrupted change, begun " + t.m.PendingTime.UTC().Format(time.DateTime)
 		return nil
-	}
-	current := false
-	if err == nil {
-		current, err = t.try(ctx, t.k, t.m.Password)
 	}
 	switch {
 	case err != nil:

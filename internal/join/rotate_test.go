@@ -16,6 +16,7 @@ import (
 	"github.com/latchkey-nas/latchkey/internal/kerberos"
 	"github.com/latchkey-nas/latchkey/internal/kerberos/krbtest"
 	"github.com/latchkey-nas/latchkey/internal/krb5conf"
+	"github.com/latchkey-nas/latchkey/internal/secret"
 	"github.com/latchkey-nas/latchkey/internal/store"
 )
 
@@ -426,4 +427,48 @@ func TestRotateOutsideOfADomain(t *testing.T) {
 	if _, err := j.Rotate(t.Context(), 0, func(Step) {}); !fault.Is(err, fault.Conflict) || !strings.Contains(fault.Remedy(err), "latchkey join") {
 		t.Errorf("got %v", err)
 	}
+}
+
+// hurried is a world whose domain takes a new password right after the first
+// sign-in that is tried.
+type hurried struct {
+	*world
+	password string
+}
+
+func (h *hurried) kdc(realm string, dc netip.Addr) kdc { return hurriedKDC{h.world.kdc(realm, dc), h} }
+
+type hurriedKDC struct {
+	kdc
+	h *hurried
+}
+
+func (k hurriedKDC) Login(ctx context.Context, who kerberos.Principal, with kerberos.Secret) (*kerberos.Login, error) {
+	l, err := k.kdc.Login(ctx, who, with)
+	if k.h.password != "" {
+		_ = k.h.takes(k.h.password)
+		k.h.password = ""
+	}
+	return l, err
+}
+
+// Somebody asked for a change and was killed; the domain makes it while the next
+// one finds out which password counts.
+func TestRotationIsMadeWhileItIsLookedFor(t *testing.T) {
+	w, j, _ := member(t)
+	if err := j.cfg.Memory.UpdateMachine(t.Context(), func(m *store.Machine) error {
+		m.PendingPassword, m.PendingTime = secret.FromString("the new password of the machine"), time.Now()
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	j.net = &hurried{w, "the new password of the machine"}
+	done, err := j.Rotate(t.Context(), 0, func(Step) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !done.Resumed {
+		t.Errorf("%+v, want the change that was made", done)
+	}
+	settled(t, w, j, 2)
 }
