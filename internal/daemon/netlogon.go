@@ -24,7 +24,7 @@ func (d *Daemon) openNetlogon(locator *directory.Locator) *netlogon.Pool {
 // ntlm is who is asked about answered challenges; nil while the machine is in no
 // domain.
 func (d *Daemon) ntlm() login.NTLMAuthority {
-	if m := d.current(); m != nil && m.netlogon != nil {
+	if m := d.current(); m != nil {
 		return m.netlogon
 	}
 	return nil

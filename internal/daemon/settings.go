@@ -132,6 +132,7 @@ func (d *Daemon) Reload() {
 	}
 	d.log.Info("the configuration has been read again")
 	d.apply(d.life, before)
+	d.followPipes(d.life, before)
 }
 
 // SetConfig changes one setting for good and makes it count.
@@ -146,6 +147,7 @@ func (d *Daemon) SetConfig(ctx context.Context, key, value string) error {
 	if err := d.opt.Monitor.Call(ctx, &control.Reconfigured{}, nil); err != nil {
 		return fault.Wrap(fault.Unknown, "tell the monitor of the new setting", err)
 	}
+	d.followPipes(d.life, before)
 	return nil
 }
 
@@ -158,9 +160,6 @@ func (d *Daemon) apply(ctx context.Context, before *config.Loaded) {
 	d.wakeKeeper()
 	d.wakeAdmins()
 	after := d.settings.now()
-	if before.Samba.Pipes != after.Samba.Pipes {
-		d.pipesChanged(ctx, after.Samba.Pipes)
-	}
 	if directoryDiffers(&before.Directory, &after.Directory) {
 		if err := d.restart(ctx, nil); err != nil {
 			d.log.Error("the membership cannot be taken up with the new settings", "error", err)

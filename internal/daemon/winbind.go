@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/latchkey-nas/latchkey/internal/config"
 	"github.com/latchkey-nas/latchkey/internal/directory"
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/identity"
@@ -59,14 +60,19 @@ func (d *Daemon) serveWinbind(serve func(func() error)) {
 	}
 }
 
-// pipesChanged ends what is open on pipes that are closed, and has a channel to
-// the domain ready for those that were opened.
-func (d *Daemon) pipesChanged(ctx context.Context, open bool) {
+// followPipes ends what is open on pipes that the monitor has closed, and has a
+// channel to the domain ready for those that it has opened. Before the monitor
+// has, whoever is cut off would connect again.
+func (d *Daemon) followPipes(ctx context.Context, before *config.Loaded) {
+	open := d.settings.now().Samba.Pipes
+	if open == before.Samba.Pipes {
+		return
+	}
 	m := d.current()
 	switch {
 	case !open && d.winbind != nil:
 		d.winbind.Disconnect()
-	case open && m != nil && m.netlogon != nil:
+	case open && m != nil:
 		go func() { _, _ = m.netlogon.Check(ctx) }() // it keeps why not
 	}
 }
@@ -118,9 +124,6 @@ func controllerOf(dc directory.DC) winbind.DC {
 
 // Check asks over the machine's secure channel.
 func (c channel) Check(ctx context.Context) (string, error) {
-	if c.netlogon == nil {
-		return "", fault.New(fault.Unreachable, "this machine has no secure channel to the domain")
-	}
 	return c.netlogon.Check(ctx)
 }
 
