@@ -257,7 +257,7 @@ func makeTable() []Key {
 			field:   func(c *Config) any { return &c.SSO.Apps },
 			items: []itemKey{
 				{Name: "name", Doc: "Its name, for logs and lists.", Required: true, check: checkAppName, field: item(func(a *App) any { return &a.Name })},
-				{Name: "user", Doc: "Who may act as it: \"uid:33\", \"gid:33\", a local account's name, %name of a local group. To call SsoService it must be among api.authenticators as well.",
+				{Name: "user", Doc: "Who may act as it: \"uid:33\", \"gid:33\", a local account's name, %name of a local group. It may call SsoService for this app, and nothing else that is not for everybody.",
 					Required: true, check: checkAuthenticator, field: item(func(a *App) any { return &a.User })},
 				{Name: "redirect", Doc: "Its redirect URIs, https, compared to the letter.", Required: true, check: checkRedirect, field: item(func(a *App) any { return &a.Redirects })},
 			}},

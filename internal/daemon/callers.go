@@ -6,14 +6,37 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/latchkey-nas/latchkey/internal/accounts"
 	"github.com/latchkey-nas/latchkey/internal/config"
 	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/peer"
 )
 
-// members says whose ids make up the classes of callers: the groups of this
-// machine's /etc/group and [api] authenticators. A name that is not there
+// idsOf reads "uid:33", "gid:33", the name of a local account, or %name of a
+// local group, which the configuration has checked. A name that is not there
 // stands for nobody.
+func idsOf(who string, local *accounts.Set) (uids []identity.UID, gids []identity.GID) {
+	kind, number, numeric := strings.Cut(who, ":")
+	n, err := strconv.ParseUint(number, 10, 32)
+	switch {
+	case numeric && err == nil && kind == "uid":
+		uids = []identity.UID{identity.UID(n)}
+	case numeric && err == nil && kind == "gid":
+		gids = []identity.GID{identity.GID(n)}
+	case strings.HasPrefix(who, "%"):
+		if gid, ok := local.Groups[who[1:]]; ok {
+			gids = []identity.GID{identity.GID(gid)}
+		}
+	default:
+		if uid, ok := local.Users[who]; ok {
+			uids = []identity.UID{identity.UID(uid)}
+		}
+	}
+	return uids, gids
+}
+
+// members says whose ids make up the classes of callers: the groups of this
+// machine's /etc/group, [api] authenticators and [[sso.app]].
 func (d *Daemon) members() peer.Members {
 	d.mu.Lock()
 	local := d.local
@@ -29,27 +52,19 @@ func (d *Daemon) members() peer.Members {
 		m.AdminUIDs = a.uids
 	}
 	m.AdminGroups, m.LoginGroups = group(config.AdminGroup), group(config.LoginGroup)
-	for _, who := range d.settings.now().API.Authenticators {
-		kind, number, numeric := strings.Cut(who, ":")
-		n, err := strconv.ParseUint(number, 10, 32)
-		switch {
-		case numeric && err == nil && kind == "uid":
-			m.AuthenticatorUIDs = append(m.AuthenticatorUIDs, identity.UID(n))
-		case numeric && err == nil && kind == "gid":
-			m.AuthenticatorGIDs = append(m.AuthenticatorGIDs, identity.GID(n))
-		case strings.HasPrefix(who, "%"):
-			gids := group(who[1:])
-			m.AuthenticatorGIDs = append(m.AuthenticatorGIDs, gids...)
-			if gids == nil {
-				d.log.Warn("[api] authenticators names a group that this machine does not have", "group", who[1:])
-			}
-		default:
-			if uid, ok := local.Users[who]; ok {
-				m.AuthenticatorUIDs = append(m.AuthenticatorUIDs, identity.UID(uid))
-			} else {
-				d.log.Warn("[api] authenticators names an account that this machine does not have", "account", who)
-			}
+	c := d.settings.now()
+	add := func(key, who string, toUIDs *[]identity.UID, toGIDs *[]identity.GID) {
+		uids, gids := idsOf(who, &local)
+		*toUIDs, *toGIDs = append(*toUIDs, uids...), append(*toGIDs, gids...)
+		if uids == nil && gids == nil {
+			d.log.Warn("the configuration names an account or group that this machine does not have", "key", key, "name", who)
 		}
+	}
+	for _, who := range c.API.Authenticators {
+		add("api.authenticators", who, &m.AuthenticatorUIDs, &m.AuthenticatorGIDs)
+	}
+	for _, app := range c.SSO.Apps {
+		add("sso.app", app.User, &m.AppUIDs, &m.AppGIDs)
 	}
 	return m
 }

@@ -443,7 +443,9 @@ func TestCleanStop(t *testing.T) {
 
 func TestMembers(t *testing.T) {
 	b := newBox(t)
-	b.write("etc/latchkey.toml", "version = 1\n[api]\nauthenticators = [\"uid:33\", \"gid:44\", \"nasadmin\", \"%shadow\", \"nobodyhere\", \"%nogroup\"]\n")
+	b.write("etc/latchkey.toml", "version = 1\n[api]\nauthenticators = [\"uid:33\", \"gid:44\", \"nasadmin\", \"%shadow\", \"nobodyhere\", \"%nogroup\"]\n"+
+		"[[sso.app]]\nname = \"photos\"\nuser = \"nasadmin\"\nredirect = \"https://photos.test/cb\"\n[[sso.app]]\nname = \"files\"\nuser = \"%shadow\"\nredirect = \"https://files.test/cb\"\n"+
+		"[[sso.app]]\nname = \"gone\"\nuser = \"removed\"\nredirect = \"https://gone.test/cb\"\n")
 	b.write("etc/group", "latchkey-admin:x:901:\nlatchkey-login:x:902:\nshadow:x:42:\n")
 	b.opt.Monitor = &root{}
 	d, err := New(t.Context(), b.opt)
@@ -453,10 +455,11 @@ func TestMembers(t *testing.T) {
 	defer d.store.Close()
 	m := d.members()
 	if !slices.Equal(m.AdminGroups, []identity.GID{901}) || !slices.Equal(m.LoginGroups, []identity.GID{902}) ||
-		!slices.Equal(m.AuthenticatorUIDs, []identity.UID{33, 1000}) || !slices.Equal(m.AuthenticatorGIDs, []identity.GID{44, 42}) {
+		!slices.Equal(m.AuthenticatorUIDs, []identity.UID{33, 1000}) || !slices.Equal(m.AuthenticatorGIDs, []identity.GID{44, 42}) ||
+		!slices.Equal(m.AppUIDs, []identity.UID{1000}) || !slices.Equal(m.AppGIDs, []identity.GID{42}) {
 		t.Errorf("got %+v", m)
 	}
-	if log := b.log.String(); !strings.Contains(log, "account=nobodyhere") || !strings.Contains(log, "group=nogroup") {
+	if log := b.log.String(); !strings.Contains(log, "name=nobodyhere") || !strings.Contains(log, "name=%nogroup") || !strings.Contains(log, "key=sso.app name=removed") {
 		t.Errorf("names of nobody are not told:\n%s", log)
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -95,22 +94,7 @@ func (d *Daemon) ssoSettings() *session.Settings {
 	}
 	for _, a := range c.SSO.Apps {
 		app := session.App{Name: a.Name, Redirects: a.Redirects}
-		kind, number, numeric := strings.Cut(a.User, ":")
-		n, err := strconv.ParseUint(number, 10, 32)
-		switch {
-		case numeric && err == nil && kind == "uid":
-			app.UIDs = []identity.UID{identity.UID(n)}
-		case numeric && err == nil && kind == "gid":
-			app.GIDs = []identity.GID{identity.GID(n)}
-		case strings.HasPrefix(a.User, "%"):
-			if gid, ok := local.Groups[a.User[1:]]; ok {
-				app.GIDs = []identity.GID{identity.GID(gid)}
-			}
-		default:
-			if uid, ok := local.Users[a.User]; ok {
-				app.UIDs = []identity.UID{identity.UID(uid)}
-			}
-		}
+		app.UIDs, app.GIDs = idsOf(a.User, &local)
 		set.Apps = append(set.Apps, app)
 	}
 	return set

@@ -104,7 +104,7 @@ func TestSsoForApps(t *testing.T) {
 	issuer := oidctest.Serve(ln)
 	defer issuer.Close()
 	issuer.Confidential()
-	s.sh(`mkdir -p /etc/latchkey && printf 'version = 1\n[api]\nauthenticators = ["www-data", "games"]\n[[sso.app]]\nname = "photos"\nuser = "www-data"\nredirect = "https://photos.contoso.test/in"\n' >/etc/latchkey/latchkey.toml`)
+	s.sh(`mkdir -p /etc/latchkey && printf 'version = 1\n[api]\nauthenticators = ["games"]\n[[sso.app]]\nname = "photos"\nuser = "www-data"\nredirect = "https://photos.contoso.test/in"\n' >/etc/latchkey/latchkey.toml`)
 	s.try(s.nas.MustJoin(s.ctx, s.domain))
 	s.try(s.nas.UseNSS(s.ctx))
 	set := []string{"sso", "set", "--tenant", oidctest.Tenant.String(), "--client", oidctest.Client.String(), "--authority", issuer.Authority()}
@@ -150,6 +150,11 @@ func TestSsoForApps(t *testing.T) {
 		if got := s.call(account, latchkeyv1.SsoService_BeginSignIn_FullMethodName, begin, begun); got != want {
 			t.Errorf("%s begins a sign-in of the app of www-data: %s, want %s", account, got, want)
 		}
+	}
+	// Who is registered as an app may not bring passwords for that.
+	if got := s.call("www-data", latchkeyv1.LoginService_Authenticate_FullMethodName, &latchkeyv1.AuthenticateRequest{Name: name, Password: []byte(lab.UserPassword(1)), Service: "web"},
+		&latchkeyv1.AuthenticateResponse{}); got != codes.PermissionDenied {
+		t.Errorf("an app brings a password to LoginService: %s, want %s", got, codes.PermissionDenied)
 	}
 	at := w.do(http.MethodGet, begun.GetUrl(), nil) // no session yet: to the sign-in page
 	request := begun.GetUrl()[strings.Index(begun.GetUrl(), "request="):]

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/peer"
 )
 
@@ -56,13 +57,16 @@ func call(t *testing.T, cc *grpc.ClientConn, method string) error {
 
 func TestWhoMayCallWhatOverRealSockets(t *testing.T) {
 	b := open(t, peer.Limits{})
-	callers := map[string]peer.Caller{"root": root, "admin": admin, "user": user, "stranger": stranger}
+	app, bringer := peer.Caller{UID: 33, GID: 33}, peer.Caller{UID: 34, GID: 34}
+	b.policy.Set(peer.Members{AdminGroups: []identity.GID{adminGroup}, AppUIDs: []identity.UID{33}, AuthenticatorUIDs: []identity.UID{34}})
+	callers := map[string]peer.Caller{"root": root, "admin": admin, "user": user, "stranger": stranger, "app": app, "bringer": bringer}
 	allowed := map[peer.Name]map[string][]string{
 		peer.API: {"root": {"Identity", "LoginService", "SsoService", "Health", "Reflection"}, "admin": {"Identity", "Health", "Reflection"},
-			"user": {"Identity", "Health", "Reflection"}, "stranger": {"Identity", "Health", "Reflection"}},
+			"user": {"Identity", "Health", "Reflection"}, "stranger": {"Identity", "Health", "Reflection"},
+			"app": {"Identity", "SsoService", "Health", "Reflection"}, "bringer": {"Identity", "LoginService", "SsoService", "Health", "Reflection"}},
 		peer.Admin: {"root": {"Identity", "Admin", "LoginService", "AccessService", "MachineService", "SsoService", "Health", "Reflection"},
 			"admin": {"Identity", "Admin", "LoginService", "AccessService", "MachineService", "SsoService", "Health", "Reflection"},
-			"user":  nil, "stranger": nil},
+			"user":  nil, "stranger": nil, "app": nil, "bringer": nil},
 	}
 	methods := append(peer.Methods(), "/latchkey.v1.AdminService/NoSuch", "/no.such.Service/Method")
 	for door, byCaller := range allowed {

@@ -95,7 +95,7 @@ func (s *sessions) RevokeAll(_ context.Context, f session.Filter) (int, error) {
 // for who calls is what counts.
 func TestSsoIsForTheAppItself(t *testing.T) {
 	b := open(t, peer.Limits{})
-	b.policy.Set(peer.Members{AdminGroups: []identity.GID{adminGroup}, AuthenticatorUIDs: []identity.UID{33, 34}})
+	b.policy.Set(peer.Members{AdminGroups: []identity.GID{adminGroup}, AppUIDs: []identity.UID{33}, AuthenticatorUIDs: []identity.UID{34}})
 	www, other := peer.Caller{UID: 33, GID: 33, Groups: []identity.GID{44}}, peer.Caller{UID: 34, GID: 34}
 	c := latchkeyv1.NewSsoServiceClient(b.dial(peer.API, www))
 	begun, err := c.BeginSignIn(bg(t), &latchkeyv1.BeginSignInRequest{App: "photos", RedirectUri: "https://photos.test/cb", State: "s"})

@@ -21,6 +21,9 @@ const (
 	// Authenticators bring other people's credentials: root, the login group
 	// and the ids of [api] authenticators.
 	Authenticators
+	// Apps have people signed in by a browser: the authenticators, and whom
+	// [[sso.app]] names. Behind the table stands that an app speaks for itself only.
+	Apps
 	// Administrators are root, the admin group, and whom [api] admins names.
 	Administrators
 )
@@ -32,6 +35,8 @@ func (w Who) String() string {
 		return "anyone"
 	case Authenticators:
 		return "authenticators"
+	case Apps:
+		return "registered apps"
 	case Administrators:
 		return "administrators"
 	}
@@ -77,11 +82,11 @@ var access = map[string]rule{
 	"/latchkey.v1.LoginService/VerifyNTLM":      {Authenticators, Administrators},
 	"/latchkey.v1.LoginService/AcceptNegotiate": {Authenticators, Administrators},
 
-	"/latchkey.v1.SsoService/BeginSignIn":   {Authenticators, Administrators},
-	"/latchkey.v1.SsoService/ExchangeCode":  {Authenticators, Administrators},
-	"/latchkey.v1.SsoService/GetSession":    {Authenticators, Administrators},
-	"/latchkey.v1.SsoService/ListSessions":  {Authenticators, Administrators},
-	"/latchkey.v1.SsoService/RevokeSession": {Authenticators, Administrators},
+	"/latchkey.v1.SsoService/BeginSignIn":   {Apps, Administrators},
+	"/latchkey.v1.SsoService/ExchangeCode":  {Apps, Administrators},
+	"/latchkey.v1.SsoService/GetSession":    {Apps, Administrators},
+	"/latchkey.v1.SsoService/ListSessions":  {Apps, Administrators},
+	"/latchkey.v1.SsoService/RevokeSession": {Apps, Administrators},
 
 	"/latchkey.v1.SsoAdminService/SetSso":  {Nobody, Administrators},
 	"/latchkey.v1.SsoAdminService/TestSso": {Nobody, Administrators},
@@ -133,6 +138,9 @@ type Members struct {
 	// AuthenticatorUIDs and AuthenticatorGIDs come from [api] authenticators.
 	AuthenticatorUIDs []identity.UID
 	AuthenticatorGIDs []identity.GID
+	// AppUIDs and AppGIDs come from [[sso.app]].
+	AppUIDs []identity.UID
+	AppGIDs []identity.GID
 }
 
 // Policy decides whether a caller may call a method. Safe for concurrent use;
@@ -176,6 +184,8 @@ func (p *Policy) is(c Caller, who Who) bool {
 		return named || inAny(c, m.AdminGroups)
 	case Authenticators:
 		return slices.Contains(m.AuthenticatorUIDs, c.UID) || inAny(c, m.LoginGroups) || inAny(c, m.AuthenticatorGIDs)
+	case Apps:
+		return slices.Contains(m.AppUIDs, c.UID) || inAny(c, m.AppGIDs) || p.is(c, Authenticators)
 	}
 	return false
 }

@@ -80,7 +80,7 @@ func TestCallerOfAClosedConnectionIsAnError(t *testing.T) {
 
 func TestNoClassOpensAnAdminMethodOnTheSocketForEverybody(t *testing.T) {
 	everything := Members{AdminGroups: []identity.GID{1000}, LoginGroups: []identity.GID{1000},
-		AuthenticatorUIDs: []identity.UID{1000}, AuthenticatorGIDs: []identity.GID{1000}}
+		AuthenticatorUIDs: []identity.UID{1000}, AuthenticatorGIDs: []identity.GID{1000}, AppUIDs: []identity.UID{1000}, AppGIDs: []identity.GID{1000}}
 	p := NewPolicy(everything)
 	n := 0
 	for _, m := range Methods() {
@@ -136,8 +136,8 @@ func TestPolicy(t *testing.T) {
 func TestPolicyWithoutMembersKnowsRootOnly(t *testing.T) {
 	for name, p := range map[string]*Policy{"zero": {}, "no groups": NewPolicy(Members{}),
 		"root's group and nobody's by mistake": NewPolicy(Members{AdminGroups: []identity.GID{0, nobody},
-			AuthenticatorUIDs: []identity.UID{nobody}, AuthenticatorGIDs: []identity.GID{0, nobody}})} {
-		for _, who := range []Who{Administrators, Authenticators} {
+			AuthenticatorUIDs: []identity.UID{nobody}, AuthenticatorGIDs: []identity.GID{0, nobody}, AppUIDs: []identity.UID{nobody}, AppGIDs: []identity.GID{0, nobody}})} {
+		for _, who := range []Who{Administrators, Authenticators, Apps} {
 			for _, c := range []Caller{{UID: 1000, GID: 0, Groups: []identity.GID{0}}, {UID: nobody, GID: nobody}, {UID: 5, GID: nobody}} {
 				if p.is(c, who) {
 					t.Errorf("%s: %v is one of the %s", name, c, who)
@@ -164,8 +164,16 @@ func TestPolicySetReplacesMembers(t *testing.T) {
 	if !p.is(bringer, Authenticators) {
 		t.Error("a member of the login group is an authenticator")
 	}
+	p.Set(Members{AppUIDs: []identity.UID{33}})
+	if p.is(bringer, Authenticators) || p.is(bringer, Administrators) || !p.is(bringer, Apps) {
+		t.Error("uid 33 must be an app and no more")
+	}
+	p.Set(Members{AppGIDs: []identity.GID{33}})
+	if p.is(bringer, Authenticators) || !p.is(bringer, Apps) {
+		t.Error("gid 33 must be an app and no more")
+	}
 	p.Set(Members{})
-	if p.is(bringer, Authenticators) {
+	if p.is(bringer, Apps) || p.is(bringer, Authenticators) {
 		t.Error("uid 33 is an authenticator still")
 	}
 }

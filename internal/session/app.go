@@ -29,8 +29,12 @@ type Caller struct {
 	GIDs []identity.GID // primary and supplementary
 }
 
+// nobody is the overflow id: everybody from another user namespace.
+const nobody = 65534
+
 func (a *App) allows(c Caller) bool {
-	return c.UID == 0 || slices.Contains(a.UIDs, c.UID) || slices.ContainsFunc(a.GIDs, func(g identity.GID) bool { return slices.Contains(c.GIDs, g) })
+	return c.UID == 0 || c.UID != nobody && (slices.Contains(a.UIDs, c.UID) ||
+		slices.ContainsFunc(a.GIDs, func(g identity.GID) bool { return g != 0 && g != nobody && slices.Contains(c.GIDs, g) }))
 }
 
 // app returns a registered app that the caller may act as.

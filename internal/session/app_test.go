@@ -3,6 +3,7 @@
 package session_test
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -155,20 +156,25 @@ func TestACodeThatManyBringAtOnceIsGoodForOne(t *testing.T) {
 
 func TestWhoMayAskForWhichApp(t *testing.T) {
 	w := newWorld(t)
+	// Ids that a configuration may name by mistake: everybody from another user
+	// namespace, and a group that is no permission.
+	w.settings.Apps = append(slices.Clone(w.settings.Apps), session.App{Name: "careless", UIDs: []identity.UID{65534}, GIDs: []identity.GID{0, 65534}, Redirects: []string{"https://careless.test/cb"}})
 	for name, tc := range map[string]struct {
 		c             session.Caller
 		app, redirect string
 		want          fault.Kind
 	}{
-		"its uid":       {www, "photos", photos.Redirects[0], fault.Unknown},
-		"root":          {session.Caller{}, "photos", photos.Redirects[0], fault.Unknown},
-		"its gid":       {session.Caller{UID: 5, GIDs: []identity.GID{5, 44}}, "notes", notes.Redirects[0], fault.Unknown},
-		"another":       {nobody, "photos", photos.Redirects[0], fault.Denied},
-		"unregistered":  {www, "photos", "https://evil.test/", fault.Malformed},
-		"a longer path": {www, "photos", photos.Redirects[0] + "/x", fault.Malformed},
-		"another case":  {www, "photos", strings.ToUpper(photos.Redirects[0]), fault.Malformed},
-		"another app's": {www, "photos", notes.Redirects[0], fault.Malformed},
-		"no app":        {www, "", photos.Redirects[0], fault.NotFound},
+		"its uid":                     {www, "photos", photos.Redirects[0], fault.Unknown},
+		"root":                        {session.Caller{}, "photos", photos.Redirects[0], fault.Unknown},
+		"its gid":                     {session.Caller{UID: 5, GIDs: []identity.GID{5, 44}}, "notes", notes.Redirects[0], fault.Unknown},
+		"from another user namespace": {session.Caller{UID: 65534, GIDs: []identity.GID{65534}}, "careless", "https://careless.test/cb", fault.Denied},
+		"in root's group":             {session.Caller{UID: 1001, GIDs: []identity.GID{1001, 0}}, "careless", "https://careless.test/cb", fault.Denied},
+		"another":                     {nobody, "photos", photos.Redirects[0], fault.Denied},
+		"unregistered":                {www, "photos", "https://evil.test/", fault.Malformed},
+		"a longer path":               {www, "photos", photos.Redirects[0] + "/x", fault.Malformed},
+		"another case":                {www, "photos", strings.ToUpper(photos.Redirects[0]), fault.Malformed},
+		"another app's":               {www, "photos", notes.Redirects[0], fault.Malformed},
+		"no app":                      {www, "", photos.Redirects[0], fault.NotFound},
 	} {
 		if _, err := w.sessions.Request(tc.c, tc.app, tc.redirect, ""); fault.KindOf(err) != tc.want {
 			t.Errorf("%s: %v, want %v", name, err, tc.want)

@@ -35,10 +35,9 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // SsoService lets an app of this machine have people signed in by its web
-// sign-in. On api.sock it is for root, members of the group latchkey-login and
-// the authenticators of the configuration, who must besides be the app that they
-// name ([[sso.app]]); they see the sessions of that app only. On admin.sock
-// administrators see and end every session.
+// sign-in. On api.sock it is for root and for the accounts that [[sso.app]] of the
+// configuration names, each for its own app, whose sessions alone it sees. On
+// admin.sock administrators see and end every session.
 //
 // PERMISSION_DENIED: the caller is not that app. NOT_FOUND: no such app.
 // UNAUTHENTICATED: the code or the session is not good, or not any longer.
@@ -123,10 +122,9 @@ func (c *ssoServiceClient) RevokeSession(ctx context.Context, in *RevokeSessionR
 // for forward compatibility.
 //
 // SsoService lets an app of this machine have people signed in by its web
-// sign-in. On api.sock it is for root, members of the group latchkey-login and
-// the authenticators of the configuration, who must besides be the app that they
-// name ([[sso.app]]); they see the sessions of that app only. On admin.sock
-// administrators see and end every session.
+// sign-in. On api.sock it is for root and for the accounts that [[sso.app]] of the
+// configuration names, each for its own app, whose sessions alone it sees. On
+// admin.sock administrators see and end every session.
 //
 // PERMISSION_DENIED: the caller is not that app. NOT_FOUND: no such app.
 // UNAUTHENTICATED: the code or the session is not good, or not any longer.
