@@ -125,6 +125,13 @@ func (s *samba) look(name string) (err error) {
 	return err
 }
 
+// askRanges completes the settings with what smb.conf says for a winbindd. What
+// else testparm has to say about the file as it is does not matter here.
+func (s *samba) askRanges(ctx context.Context) {
+	out, _ := s.tool(ctx, "testparm", "-s", "-v", s.smbConf)
+	s.settings.Aside = smbconf.IdmapDomains(smbconf.Effective(out))
+}
+
 // askSamba asks smbd for its version, and says which protocol it speaks.
 func (s *samba) askSamba(ctx context.Context) error {
 	out, err := s.tool(ctx, "smbd", "-V")

@@ -89,7 +89,7 @@ func (s *samba) lookBoot(ctx context.Context) (string, error) {
 	return "", nil
 }
 
-func (s *samba) lookConf(context.Context) (string, error) {
+func (s *samba) lookConf(ctx context.Context) (string, error) {
 	switch {
 	case s.state.Text == nil:
 		return "", fault.WithRemedy(fault.Errorf(fault.NotFound, "there is no %s: latchkey is not enabled", smbconf.Fragment), enableAgain)
@@ -100,12 +100,13 @@ func (s *samba) lookConf(context.Context) (string, error) {
 	case !s.state.Included:
 		return "", fault.WithRemedy(fault.Errorf(fault.NotFound, "%s does not include %s", s.smbConf, smbconf.Fragment), enableAgain)
 	}
+	s.askRanges(ctx)
 	want, err := smbconf.Render(s.settings, s.state.Record)
 	if err != nil {
 		return "", err
 	}
 	if string(want) != string(s.state.Text) {
-		return "", fault.WithRemedy(fault.Errorf(fault.Conflict, "%s is of another membership or another range of ids", smbconf.Fragment), enableAgain)
+		return "", fault.WithRemedy(fault.Errorf(fault.Conflict, "%s is of another membership or of other ranges of ids", smbconf.Fragment), enableAgain)
 	}
 	return "includes " + smbconf.Fragment, nil
 }

@@ -73,6 +73,7 @@ func (a *app) sambaEnable(ctx context.Context, smbConf string) (err error) {
 		return err
 	}
 	record.SMBConf = s.smbConf
+	s.askRanges(ctx)
 	plan, err := s.smb.Plan(s.settings, record)
 	if err != nil {
 		return err

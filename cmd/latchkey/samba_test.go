@@ -150,7 +150,7 @@ func (n *nas) play(_ context.Context, name string, args ...string) (string, erro
 		for _, k := range slices.Sorted(maps.Keys(values)) {
 			fmt.Fprintf(&out, "\t%s = %s\n", k, values[k])
 		}
-		return out.String() + "\n[homes]\n\tread only = yes\n", nil
+		return out.String() + "\n[homes]\n\tread only = yes\n", overlap(values)
 	case name == "systemctl":
 		return "disabled\n", errors.New("exit status 1")
 	case line == "net getlocalsid":
@@ -180,6 +180,24 @@ func (n *nas) play(_ context.Context, name string, args ...string) (string, erro
 		return n.cache, nil
 	}
 	return "", fmt.Errorf("nobody plays %s", line)
+}
+
+// overlap is testparm's complaint of ranges of ids.
+func overlap(values map[string]string) error {
+	ranges := map[string][2]int{}
+	for name, value := range values {
+		var r [2]int
+		if _, err := fmt.Sscanf(value, "%d-%d", &r[0], &r[1]); err != nil || !strings.HasSuffix(name, " : range") {
+			continue
+		}
+		for other, o := range ranges {
+			if r[0] <= o[1] && o[0] <= r[1] {
+				return fmt.Errorf("exit status 1: ERROR: %s overlaps with %s", name, other)
+			}
+		}
+		ranges[name] = r
+	}
+	return nil
 }
 
 // effective is how Samba would read a file: the last value holds.
@@ -348,6 +366,34 @@ func TestSambaTakesOverAndGivesBack(t *testing.T) {
 	}
 	if n.secrets["AADDSCONTOSO"] != "S-1-5-21-9-9-9" || n.content("/etc/samba/smb.conf") != debianConf {
 		t.Errorf("after disable: %v\n%s", n.secrets, n.content("/etc/samba/smb.conf"))
+	}
+}
+
+// A winbindd of before had ids of its own, in the range that latchkey took over
+// from it.
+func TestSambaRangesOfAWinbinddOfBefore(t *testing.T) {
+	n := newNAS(t, true)
+	old := strings.Replace(debianConf, "[global]\n", "[global]\n   idmap config * : range = 3000-7999\n   idmap config AADDSCONTOSO : backend = rid\n   idmap config AADDSCONTOSO : range = 100000000-200000000\n   idmap config OTHER : range = 150000000-160000000\n", 1)
+	n.write("/etc/samba/smb.conf", old)
+	for range 2 { // the second time finds what the first one wrote
+		if text, exit := n.run("samba", "enable"); exit != 0 {
+			t.Fatal(text)
+		}
+		if got := n.effective("/etc/samba/smb.conf"); got["idmap config * : range"] != "100000001-200000000" || got["idmap config AADDSCONTOSO : range"] != "1-1" || got["idmap config OTHER : range"] != "2-2" {
+			t.Errorf("the ranges that hold: %v", got)
+		}
+	}
+	n.process(9, "smbd", 2_000_000_000)
+	if text, exit := n.run("samba", "check"); exit != 0 {
+		t.Errorf("check: %d\n%s", exit, text)
+	}
+	n.write("/etc/samba/smb.conf", "[global]\nidmap config THIRD : range = 150000000-160000000\n"+n.content("/etc/samba/smb.conf"))
+	if text, exit := n.run("samba", "check"); exit != 1 || !strings.Contains(text, "other ranges of ids") {
+		t.Errorf("check of a range that came later: %d\n%s", exit, text)
+	}
+	n.write("/etc/samba/smb.conf", strings.TrimPrefix(n.content("/etc/samba/smb.conf"), "[global]\nidmap config THIRD : range = 150000000-160000000\n"))
+	if text, exit := n.run("samba", "disable"); exit != 0 || n.content("/etc/samba/smb.conf") != old {
+		t.Errorf("disable: %d\n%s\n%s", exit, text, n.content("/etc/samba/smb.conf"))
 	}
 }
 

@@ -39,40 +39,39 @@ type Settings struct {
 	Workgroup string // the domain's NetBIOS name
 	Netbios   string // the computer account without its dollar
 	Low, High uint32 // the ids that latchkey gives
+	// Aside are the domains for which smb.conf names a range of its own, of a
+	// winbindd of before (IdmapDomains). testparm refuses ranges that overlap, and
+	// nobody but winbindd reads these.
+	Aside []string
 }
 
-// Parameter is one line of smb.conf.
-type Parameter struct{ Name, Value string }
+// Parameter is one line of smb.conf, and why it is there.
+type Parameter struct{ Name, Value, why string }
 
 // Parameters returns what the fragment sets, in its order.
 func (s Settings) Parameters() []Parameter {
-	return []Parameter{
-		{"server role", "member server"},
-		{"security", "ads"},
-		{"realm", s.Realm},
-		{"workgroup", s.Workgroup},
-		{"netbios name", s.Netbios},
-		{"kerberos method", "dedicated keytab"},
-		{"dedicated keytab file", Keytab},
-		{"machine password timeout", "0"},
-		{"tdbsam:map builtin", "no"},
-		{"winbind use default domain", "yes"},
-		{"idmap config * : backend", "tdb"},
-		{"idmap config * : range", fmt.Sprintf("%d-%d", s.Low, s.High)},
+	all := []Parameter{
+		{"server role", "member server", "The domain decides who somebody is."},
+		{"security", "ads", ""},
+		{"realm", s.Realm, ""},
+		{"workgroup", s.Workgroup, ""},
+		{"netbios name", s.Netbios, ""},
+		{"kerberos method", "dedicated keytab", "Tickets are opened with root's copy of the host keys; latchkey changes the\n# machine's password, and nobody else does."},
+		{"dedicated keytab file", Keytab, ""},
+		{"machine password timeout", "0", ""},
+		{"tdbsam:map builtin", "no", "latchkey knows the gids of BUILTIN; smbd makes none of its own."},
+		{"winbind use default domain", "yes", "Names are bare, as in ls -l."},
+		{"idmap config * : backend", "tdb", "No winbindd runs; smbd wants a range to be named."},
+		{"idmap config * : range", fmt.Sprintf("%d-%d", s.Low, s.High), ""},
 	}
-}
-
-// reasons stand above the parameters in the fragment.
-var reasons = map[string]string{
-	"server role":                "The domain decides who somebody is.",
-	"kerberos method":            "Tickets are opened with root's copy of the host keys; latchkey changes the\n# machine's password, and nobody else does.",
-	"tdbsam:map builtin":         "latchkey knows the gids of BUILTIN; smbd makes none of its own.",
-	"winbind use default domain": "Names are bare, as in ls -l.",
-	"idmap config * : backend":   "No winbindd runs; smbd wants a range to be named.",
+	for i, domain := range s.Aside {
+		all = append(all, Parameter{"idmap config " + domain + " : range", fmt.Sprintf("%d-%d", i+1, i+1), "A range of a winbindd of before, put aside: testparm wants none to overlap."})
+	}
+	return all
 }
 
 func (s Settings) check() error {
-	for _, word := range []string{s.Realm, s.Workgroup, s.Netbios} {
+	for _, word := range append([]string{s.Realm, s.Workgroup, s.Netbios}, s.Aside...) {
 		if word == "" || len(word) > 255 || strings.Trim(word, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
 			return fault.Errorf(fault.Malformed, "not a name that smb.conf can carry: %.200q", word)
 		}
@@ -105,8 +104,8 @@ func Render(s Settings, r Record) ([]byte, error) {
 	var body strings.Builder
 	body.WriteString("[global]\n")
 	for _, p := range s.Parameters() {
-		if why := reasons[p.Name]; why != "" {
-			fmt.Fprintf(&body, "\n# %s\n", why)
+		if p.why != "" {
+			fmt.Fprintf(&body, "\n# %s\n", p.why)
 		}
 		fmt.Fprintf(&body, "%s = %s\n", p.Name, p.Value)
 	}

@@ -4,6 +4,7 @@ package smbconf
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -24,6 +25,21 @@ func Effective(testparm string) map[string]string {
 		values[plainName(name)] = strings.TrimSpace(value)
 	}
 	return values
+}
+
+// IdmapDomains returns the domains for which what holds names a range of ids, but
+// for the default that every smb.conf has; in upper case, in order.
+func IdmapDomains(effective map[string]string) []string {
+	var all []string
+	for name := range effective {
+		domain, ok := strings.CutPrefix(name, "idmap config ")
+		domain, ranged := strings.CutSuffix(domain, ":range")
+		if ok && ranged && domain != "*" {
+			all = append(all, strings.ToUpper(domain))
+		}
+	}
+	slices.Sort(all)
+	return all
 }
 
 // plainName is a parameter's name as it is compared: blanks and case do not
