@@ -215,7 +215,7 @@ func (a *app) askAfter(ctx context.Context, conn *client.Conn, req *latchkeyv1.J
 
 func (a *app) leaveCommand() *cobra.Command {
 	req := &latchkeyv1.LeaveRequest{}
-	var passwordStdin bool
+	var passwordStdin, etcOnly bool
 	cmd := &cobra.Command{
 		Use:   "leave",
 		Short: "End the membership",
@@ -223,10 +223,17 @@ func (a *app) leaveCommand() *cobra.Command {
 that user; without, it is disabled as far as a machine may do that to itself; with
 --keep-account the domain is not asked at all. Users and groups keep their numbers:
 after another join everything is as it was. As root it also takes back what the
-join wrote to /etc.`,
+join wrote to /etc.
+
+With --etc-only nothing but /etc is changed: the Kerberos files of the join, root's
+copy of the host keys, the right to use sudo. Neither the daemon nor the domain is
+asked. The package does so before it is removed.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
+			if etcOnly {
+				return a.leaveEtc()
+			}
 			conn, err := a.admin(ctx)
 			if err != nil {
 				return err
@@ -260,6 +267,9 @@ join wrote to /etc.`,
 	f.StringVar(&req.User, "user", "", "who may delete the computer account")
 	f.BoolVar(&passwordStdin, "password-stdin", false, "read the password from the first line of standard input")
 	f.BoolVar(&req.KeepAccount, "keep-account", false, "leave the computer account in the domain as it is")
+	f.BoolVar(&etcOnly, "etc-only", false, "take back what is in /etc, and ask nobody")
+	cmd.MarkFlagsMutuallyExclusive("etc-only", "user")
+	cmd.MarkFlagsMutuallyExclusive("etc-only", "keep-account")
 	return cmd
 }
 

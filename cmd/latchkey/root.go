@@ -75,9 +75,6 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused,
 		Version:       release.Version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		PersistentPreRun: func(*cobra.Command, []string) {
-			a.began = true
-		},
 	}
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.SetVersionTemplate("latchkey {{.Version}}\n")
@@ -93,7 +90,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused,
 		a.userCommand(), a.groupCommand(), a.searchCommand(), a.resolveCommand(), a.watchCommand(),
 		a.loginCommand(), a.accessCommand(), a.auditCommand(), a.sshKeysCommand(), a.machineCommand(), a.idsCommand(), a.sambaCommand(), a.ssoCommand(), a.sessionCommand(), a.configCommand(), a.versionCommand(),
 	)
-	usage(root)
+	a.usage(root)
 	return root
 }
 
@@ -103,8 +100,16 @@ func family(name, short string) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 }
 
-// usage makes the complaint about a wrong number of arguments show the right one.
-func usage(c *cobra.Command) {
+// usage makes the complaint about a wrong number of arguments show the right one,
+// and notes where a command begins: what fails before, flags that do not go
+// together included, is wrong usage.
+func (a *app) usage(c *cobra.Command) {
+	if work := c.RunE; work != nil {
+		c.RunE = func(cmd *cobra.Command, args []string) error {
+			a.began = true
+			return work(cmd, args)
+		}
+	}
 	if check := c.Args; check != nil {
 		c.Args = func(cmd *cobra.Command, args []string) error {
 			err := check(cmd, args)
@@ -115,7 +120,7 @@ func usage(c *cobra.Command) {
 		}
 	}
 	for _, sub := range c.Commands() {
-		usage(sub)
+		a.usage(sub)
 	}
 }
 

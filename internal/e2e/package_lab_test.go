@@ -48,7 +48,7 @@ func TestPackage(t *testing.T) {
 	// What other programs write while they work is not looked at.
 	const survey = `{ find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /tmp -o -path /var/lib/dpkg -o -path /var/cache -o -path /root -o -path /run -o -path /home \) -prune -o -print; ` +
 		`cd /etc && md5sum pam.d/* nsswitch.conf; grep -hE '^(latchkey|winbindd_priv)' passwd group shadow gshadow; true; } | ` +
-		`grep -v -e '^/etc/[a-z]*-$' -e '^/var/log/' -e '^/var/lib/pam/' -e '^/etc/krb5' | sort`
+		`grep -v -e '^/etc/[a-z]*-$' -e '^/var/log/' -e '^/var/lib/pam/' -e '^/var/lib/samba/private/' | sort`
 	before := s.sh(survey)
 	s.locals("before")
 
@@ -95,19 +95,53 @@ func TestPackage(t *testing.T) {
 	s.sh("test -e /var/lib/latchkey/latchkey.db")
 	s.sh("dpkg -P latchkey")
 	s.locals("purged")
-	if after := s.sh(survey); after != before {
-		had := map[string]bool{}
-		for line := range strings.Lines(before) {
-			had[line] = true
+	s.asBefore("purged", before, s.sh(survey))
+
+	// The same without a leave, with the daemon running and every door open, beside
+	// a service that merges with the machine's own groups.
+	s.sh("cp /etc/nsswitch.conf /root/nsswitch.conf && sed -i 's/^group:.*/group: files [SUCCESS=merge] systemd/' /etc/nsswitch.conf")
+	s.sh("dpkg -i /root/1.0.1.deb")
+	if got := s.sh("grep ^group: /etc/nsswitch.conf"); got != "group: files [SUCCESS=merge] latchkey systemd" {
+		t.Errorf("nsswitch.conf: %s", got)
+	}
+	s.try(s.nas.Start(ctx, false))
+	s.try(s.nas.MustJoin(ctx, s.domain))
+	if got := s.sh("getent group group0001 | cut -d: -f1; getent group daemon"); got != "group0001\ndaemon:x:1:" {
+		t.Errorf("groups beside a merging service: %s", got)
+	}
+	s.sh("DEBIAN_FRONTEND=noninteractive pam-auth-update --package --enable latchkey latchkey-password")
+	s.cli(0, "access", "sudo", "group0001")
+	s.cli(0, "samba", "enable")
+	s.sh("test -s /etc/krb5.keytab && test -e /etc/krb5.conf.d/latchkey.conf && ls /etc/sudoers.d/latchkey-*")
+	s.sh("dpkg -r latchkey")
+	s.locals("removed without a leave")
+	if got := s.sh("pgrep -f '[l]atchkeyd (run|worker)'; grep -rl latchkey /etc/pam.d /etc/nsswitch.conf /etc/samba /etc/krb5* /etc/sudoers.d; true"); got != "/etc/pam.d/latchkey-web" {
+		t.Errorf("after a removal without a leave:\n%s", got)
+	}
+	s.sh("test -e /var/lib/latchkey/latchkey.db")
+	s.sh("dpkg -P latchkey")
+	s.locals("purged without a leave")
+	s.sh("cp /root/nsswitch.conf /etc/nsswitch.conf")
+	s.asBefore("purged without a leave", before, s.sh(survey))
+	if got := s.sh("ls -d /run/latchkey* /run/samba/winbindd/* 2>/dev/null; true"); got != "" {
+		t.Errorf("left in /run: %s", got)
+	}
+}
+
+// asBefore compares two surveys of the machine.
+func (s *story) asBefore(when, before, after string) {
+	s.t.Helper()
+	had := map[string]bool{}
+	for line := range strings.Lines(before) {
+		had[strings.TrimSpace(line)] = true
+	}
+	for line := range strings.Lines(after) {
+		if line = strings.TrimSpace(line); !had[line] {
+			s.t.Errorf("%s: left behind or changed: %s", when, line)
 		}
-		for line := range strings.Lines(after) {
-			if !had[line] {
-				t.Errorf("left behind or changed: %s", line)
-			}
-			delete(had, line)
-		}
-		for line := range had {
-			t.Errorf("taken away: %s", line)
-		}
+		delete(had, line)
+	}
+	for line := range had {
+		s.t.Errorf("%s: taken away: %s", when, line)
 	}
 }
