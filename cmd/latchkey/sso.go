@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -76,7 +77,7 @@ its RSA key. What is not given stays as it is.`,
 	f.StringVar(&s.redirect, "redirect-uri", "", "the redirect URI, where it is not this machine's name and port")
 	f.StringVar(&s.authority, "authority", "", "the issuer of another cloud, with {tenant} in the place of the tenant's id")
 	f.StringVar(&s.mode, "response-mode", "", "form_post or query")
-	f.StringVar(&s.ca, "ca-file", "", "certificates to trust for the tenant besides the machine's own")
+	f.StringVar(&s.ca, "ca-file", "", "a PEM file of certificates to trust for the tenant besides the machine's own; the user latchkey must be able to read it")
 	f.BoolVar(&s.req.DryRun, "dry-run", false, "only check")
 	return cmd
 }
@@ -89,6 +90,13 @@ func (a *app) ssoSet(cmd *cobra.Command, s *ssoSet) error {
 		if cmd.Flags().Changed(flag) {
 			*to.field = to.value
 		}
+	}
+	if s.ca != "" { // the daemon reads it, from another directory
+		path, err := filepath.Abs(s.ca)
+		if err != nil {
+			return fault.Wrap(fault.Malformed, "--ca-file", err)
+		}
+		s.ca = path
 	}
 	if s.until != "" {
 		day, err := time.Parse(time.DateOnly, s.until)

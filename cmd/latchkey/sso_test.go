@@ -27,6 +27,9 @@ func (f *fake) SetSso(_ context.Context, r *latchkeyv1.SetSsoRequest) (*latchkey
 	if len(strings.TrimSpace(r.GetTenant())) != 36 {
 		return nil, fault.WithRemedy(fault.Errorf(fault.Malformed, "tenant: has %d characters, want exactly 36", len(r.GetTenant())), "copy it from the app registration's Overview in the portal")
 	}
+	if !filepath.IsAbs(r.GetCaFile()) && r.CaFile != nil {
+		return nil, fault.Errorf(fault.Malformed, "sso.ca_file %q is no absolute path", r.GetCaFile())
+	}
 	return &latchkeyv1.SetSsoResponse{Settings: ssoSettings(), Warnings: []string{"The secret of the app registration ends on 2026-12-12: make a new one and `latchkey sso set` it."}}, f.fail
 }
 
@@ -93,7 +96,7 @@ func golden(t *testing.T, name string, b *bench, lines ...[]string) {
 func TestSsoGolden(t *testing.T) {
 	ids := []string{"--tenant", "8b0f2a6e-3c4d-4e5f-9a1b-2c3d4e5f6a7b", "--client", "1f6a2f0c-51c5-4e0e-9f6b-7a3c7d1e2b90"}
 	set := func(more ...string) []string { return append(append([]string{"sso", "set"}, ids...), more...) }
-	golden(t, "sso", newBench(t), set(), set("--json"), set("--dry-run", "--expires", "June"), []string{"sso", "set", "--tenant", "8b0f", "--client", "x"}, set("--certificate", "testdata/none"),
+	golden(t, "sso", newBench(t), set(), set("--json"), set("--dry-run", "--expires", "June"), set("--dry-run", "--ca-file", "testdata/ca.pem"), []string{"sso", "set", "--tenant", "8b0f", "--client", "x"}, set("--certificate", "testdata/none"),
 		set("--secret"), []string{"sso", "test"}, []string{"sso", "test", "--json"}, []string{"sso", "status"}, []string{"sso", "status", "--json"})
 	b := newBench(t)
 	b.utf8 = false

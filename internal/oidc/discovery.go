@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	gooidc "github.com/coreos/go-oidc/v3/oidc"
@@ -110,9 +111,11 @@ func (c *Client) discover(ctx context.Context) (*metadata, error) {
 	case errors.As(err, &mismatch):
 		return nil, &fault.Error{Kind: fault.Conflict, Op: op, Err: fmt.Errorf("%s says that it is another issuer: %w", c.issuer, ErrIssuer),
 			Remedy: "the tenant id is not this tenant's, or the authority is another cloud's"}
+	case err != nil && (strings.HasPrefix(err.Error(), "404 ") || strings.HasPrefix(err.Error(), "400 ")): // go-oidc keeps the status in the text only
+		return nil, &fault.Error{Kind: fault.Conflict, Op: op, Err: fmt.Errorf("tenant: %s answers %s: it knows no such tenant", c.issuer, err.Error()[:3]),
+			Remedy: "copy the Directory (tenant) ID from the app registration's Overview in the portal; another cloud than the public one needs sso.authority (--authority)"}
 	case err != nil:
-		return nil, &fault.Error{Kind: fault.Unreachable, Op: op, Err: clipped(err),
-			Remedy: "see that the tenant id is right, and that this machine reaches " + c.issuer + " (HTTPS_PROXY is honoured)"}
+		return nil, &fault.Error{Kind: fault.Unreachable, Op: op, Err: clipped(err), Remedy: c.remedy(err)}
 	}
 	var doc struct {
 		Keys       string   `json:"jwks_uri"`
@@ -133,12 +136,26 @@ func (c *Client) discover(ctx context.Context) (*metadata, error) {
 		doc.EndSession = ""
 	}
 	if len(doc.Modes) > 0 && !slices.Contains(doc.Modes, c.c.ResponseMode) {
-		return nil, fault.WithRemedy(fault.Errorf(fault.Conflict, "%s: it does not answer by %s", op, c.c.ResponseMode), "set sso.response_mode to one of its ways")
+		return nil, fault.WithRemedy(fault.Errorf(fault.Conflict, "%s: it does not answer by %s", op, c.c.ResponseMode), fmt.Sprintf("set sso.response_mode (--response-mode) to one of its ways: %.100q", doc.Modes))
 	}
 	if len(doc.Algorithms) > 0 && !slices.Contains(doc.Algorithms, gooidc.RS256) {
 		return nil, fault.Errorf(fault.Conflict, "%s: it does not sign by RS256", op)
 	}
 	return &metadata{Authorize: e.AuthURL, Token: e.TokenURL, Keys: doc.Keys, EndSession: doc.EndSession, read: c.c.Now()}, nil
+}
+
+// remedy is what helps where the tenant could not be asked.
+func (c *Client) remedy(err error) string {
+	var authority x509.UnknownAuthorityError
+	var host x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, &authority):
+		return "its certificate is signed by nobody whom this machine trusts: name the authority's certificate by sso.ca_file (--ca-file)"
+	case errors.As(err, &host), errors.As(err, &invalid):
+		return "its certificate is for another name, or out of its time: see that the authority's URL and this machine's clock are right"
+	}
+	return "see that the tenant id is right, and that this machine reaches " + c.issuer + " (HTTPS_PROXY is honoured)"
 }
 
 // Check asks the tenant anew for its discovery document and its keys. It is for
@@ -194,23 +211,40 @@ func (c *Config) transport() (http.RoundTripper, error) {
 		t := &http.Transport{Proxy: func(r *http.Request) (*url.URL, error) { return proxy(r.URL) }, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
 			TLSHandshakeTimeout: askTime, ResponseHeaderTimeout: askTime, MaxResponseHeaderBytes: 64 << 10,
 			MaxIdleConns: 4, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true}
-		if c.CAFile != "" {
-			pem, err := os.ReadFile(c.CAFile)
-			if err != nil {
-				return nil, fault.Wrap(fault.Malformed, "ca file: read it", err)
-			}
-			pool, err := x509.SystemCertPool()
-			if err != nil {
-				pool = x509.NewCertPool()
-			}
-			if !pool.AppendCertsFromPEM(pem) {
-				return nil, fault.Errorf(fault.Malformed, "ca file: %s has no certificate", c.CAFile)
-			}
-			t.TLSClientConfig.RootCAs = pool
+		pool, err := trusted(c.CAFile)
+		if err != nil {
+			return nil, err
 		}
+		t.TLSClientConfig.RootCAs = pool
 		base = t
 	}
 	return bounded{base}, nil
+}
+
+// systemBundle is what update-ca-certificates(8) writes.
+const systemBundle = "/etc/ssl/certs/ca-certificates.crt"
+
+// trusted are the machine's authorities as they are now, and those of a file.
+// x509.SystemCertPool would keep those of our own start for good.
+func trusted(more string) (*x509.CertPool, error) {
+	pool := x509.NewCertPool()
+	bundle, err := os.ReadFile(systemBundle)
+	if err != nil || !pool.AppendCertsFromPEM(bundle) {
+		if pool, err = x509.SystemCertPool(); err != nil {
+			pool = x509.NewCertPool()
+		}
+	}
+	if more == "" {
+		return pool, nil
+	}
+	text, err := os.ReadFile(more)
+	if err != nil {
+		return nil, fault.WithRemedy(fault.Wrap(fault.Malformed, "ca file: read it", err), "the user latchkey must be able to read it, and the directories above it")
+	}
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fault.Errorf(fault.Malformed, "ca file: %s has no certificate", more)
+	}
+	return pool, nil
 }
 
 // bounded cuts answers that are too long.

@@ -324,6 +324,8 @@ func TestDiscoveryThatIsNotRight(t *testing.T) {
 		want   fault.Kind
 	}{
 		"down":    {func(g *ground) { g.issuer.Close() }, fault.Unreachable},
+		"404":     {handle(func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }), fault.Conflict},
+		"400":     {handle(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, `{"error":"invalid_tenant"}`, 400) }), fault.Conflict},
 		"500":     {handle(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", 500) }), fault.Unreachable},
 		"garbage": {handle(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }), fault.Unreachable},
 		"huge":    {handle(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"issuer":"`+long+`"}`) }), fault.Unreachable},
@@ -572,5 +574,47 @@ func TestProxiesOfTheEnvironmentAreHonoured(t *testing.T) {
 	err = c.Check(context.Background())
 	if !fault.Is(err, fault.Unreachable) || !strings.Contains(err.Error(), "proxyconnect") || strings.Contains(err.Error(), "lookup login.invalid") {
 		t.Errorf("got %v, want the proxy's refusal", err)
+	}
+}
+
+// A tenant whose certificate comes of an authority that this machine does not
+// know: the remedy names the setting, and with it everything works.
+func TestAnAuthorityOfOnesOwn(t *testing.T) {
+	issuer, ca := oidctest.NewTLS(t, nil)
+	with := func(file string) (*oidc.Client, error) {
+		return oidc.New(oidc.Config{Authority: issuer.Authority(), Tenant: oidctest.Tenant, Client: oidctest.Client, RedirectURI: redirect, CAFile: file,
+			Log: slog.New(slog.DiscardHandler)})
+	}
+	c, err := with("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Check(context.Background()); !fault.Is(err, fault.Unreachable) || !strings.Contains(fault.Remedy(err), "--ca-file") {
+		t.Errorf("without the authority: %v, %q", err, fault.Remedy(err))
+	}
+	dir := t.TempDir()
+	for name, text := range map[string]string{"none": "", "text": "-----BEGIN CERTIFICATE-----\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"none", "text", "missing"} {
+		if _, err := with(filepath.Join(dir, name)); !fault.Is(err, fault.Malformed) || !strings.Contains(err.Error(), "ca file: ") {
+			t.Errorf("a file that is %s: %v", name, err)
+		}
+	}
+	file := filepath.Join(dir, "ca.pem")
+	if err := os.WriteFile(file, ca, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c, err = with(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Check(context.Background()); err != nil {
+		t.Errorf("with the authority: %v (%s)", err, fault.Remedy(err))
+	}
+	g := &ground{clock: newClock(), issuer: issuer, client: c, t: t}
+	if claims, err := g.signIn(oidctest.Person); err != nil || claims.Object != oidctest.Person {
+		t.Errorf("a sign-in: %+v, %v", claims, err)
 	}
 }

@@ -34,7 +34,7 @@ var (
 	ErrKey        = errors.New("the key that signed it is not the tenant's")
 	ErrClaims     = errors.New("a claim is missing or makes no sense")
 	ErrCode       = errors.New("the code was not taken")
-	ErrCredential = errors.New("the tenant does not take the app's secret or certificate")
+	ErrCredential = errors.New("the tenant does not know the app, or does not take its secret or certificate")
 	ErrFront      = errors.New("a token came through the browser")
 	ErrClock      = errors.New("the clocks differ")
 )
@@ -102,17 +102,20 @@ func refusal(err error) error {
 	}
 	said := fmt.Errorf("the tenant says %s", Said(answer.ErrorCode, answer.ErrorDescription))
 	switch {
-	case answer.ErrorCode == "invalid_client" || answer.ErrorCode == "unauthorized_client":
-		return &fault.Error{Kind: fault.Conflict, Op: op, Err: errors.Join(ErrCredential, said),
-			Remedy: "the client secret or certificate is wrong, missing or past its date; make a new one and `latchkey sso set` it"}
+	case answer.ErrorCode == "unauthorized_client": // Entra ID: AADSTS700016
+		return &fault.Error{Kind: fault.Conflict, Op: op, Err: fmt.Errorf("client: %w: %w", ErrCredential, said),
+			Remedy: "the tenant has no app of this id, or does not let it sign people in: copy the Application (client) ID of an app registration in this tenant"}
+	case answer.ErrorCode == "invalid_client":
+		return &fault.Error{Kind: fault.Conflict, Op: op, Err: fmt.Errorf("%w: %w", ErrCredential, said),
+			Remedy: "the client id or the client secret or certificate is wrong, missing or past its date; make a new one and `latchkey sso set` it"}
 	case answer.ErrorCode == "invalid_grant":
-		return &fault.Error{Kind: fault.BadCredential, Op: op, Err: errors.Join(ErrCode, said)}
+		return &fault.Error{Kind: fault.BadCredential, Op: op, Err: fmt.Errorf("%w: %w", ErrCode, said)}
 	case answer.Response != nil && (answer.Response.StatusCode >= 500 || answer.Response.StatusCode == http.StatusTooManyRequests):
 		return &fault.Error{Kind: fault.Unreachable, Op: op, Err: fmt.Errorf("the tenant answers %s", answer.Response.Status)}
 	case answer.ErrorCode == "":
 		return &fault.Error{Kind: fault.Unreachable, Op: op, Err: errors.New("the token endpoint's answer makes no sense")}
 	}
-	return &fault.Error{Kind: fault.Conflict, Op: op, Err: errors.Join(ErrCode, said), Remedy: "`latchkey sso test` checks the registration"}
+	return &fault.Error{Kind: fault.Conflict, Op: op, Err: fmt.Errorf("%w: %w", ErrCode, said), Remedy: "`latchkey sso test` checks the registration"}
 }
 
 // Said is an error code and description of the provider, short and printable:

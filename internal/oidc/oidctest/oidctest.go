@@ -16,6 +16,8 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -103,6 +105,19 @@ func New(t testing.TB, now func() time.Time) *Issuer {
 	i.server = httptest.NewServer(i)
 	t.Cleanup(i.server.Close)
 	return i
+}
+
+// NewTLS is New by https, with a certificate that no machine trusts. ca is the
+// one to trust, PEM.
+func NewTLS(t testing.TB, now func() time.Time) (i *Issuer, ca []byte) {
+	t.Helper()
+	i = New(t, now)
+	i.server.Close()
+	i.server = httptest.NewUnstartedServer(i)
+	i.server.Config.ErrorLog = log.New(io.Discard, "", 0) // of those who do not trust it
+	i.server.StartTLS()
+	t.Cleanup(i.server.Close)
+	return i, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: i.server.Certificate().Raw})
 }
 
 // Serve starts a provider on a listener, for a measurement. Close ends it.
