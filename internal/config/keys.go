@@ -117,7 +117,7 @@ func makeTable() []Key {
 		{Name: "directory.sync_interval", Doc: "How often changes are read.",
 			Min: int64(time.Second), Max: int64(time.Hour),
 			field: func(c *Config) any { return &c.Directory.SyncInterval }},
-		{Name: "directory.sweep_interval", Doc: "How often all ids are read, to find out what was deleted. A row is gone after two sweeps without it.",
+		{Name: "directory.sweep_interval", Doc: "How often all ids are read, to find out what was deleted, hints of the domain controller aside.",
 			Min: int64(10 * time.Second), Max: int64(24 * time.Hour),
 			field: func(c *Config) any { return &c.Directory.SweepInterval }},
 		{Name: "directory.full_interval", Doc: "How often everything is read again, whatever changed.",

@@ -40,12 +40,13 @@ func (c *Conn) decode(e Entry, f facts) (Object, bool) {
 	return o, ok
 }
 
-// ReadAll hands every user and group of the domain to fn, computers and trusts
-// excluded, with complete member lists. since 0 is a full pass; otherwise only
-// objects whose uSNChanged is at least since. Take the next since from
+// ReadAll hands every user and group of the domain to fn, with complete member
+// lists. since 0 is a full pass; otherwise only objects whose uSNChanged is at
+// least since, and computers, containers and the like as ClassOther, so that
+// the caller can count what the USN counted. Take the next since from
 // RootDSE().HighestCommittedUSN+1 read on the same Conn before the pass, and
 // start afresh when the invocation id is another one. An error of fn stops the
-// pass and is returned as it is. count is how many objects fn saw.
+// pass and is returned as it is. count is how many users and groups fn saw.
 func (c *Conn) ReadAll(ctx context.Context, since USN, fn func(Object) error) (count int, err error) {
 	f, err := c.know(ctx)
 	if err != nil {
@@ -60,14 +61,16 @@ func (c *Conn) ReadAll(ctx context.Context, since USN, fn func(Object) error) (c
 	}
 	q := Query{Base: f.defaultNC, Scope: Subtree, Filter: filter, Attributes: c.asked(passAttributes), ExtendedDN: true}
 	err = c.Search(ctx, q, func(e Entry) error {
-		if !slices.Contains(accountTypes, e.First("sAMAccountType")) {
-			return nil
-		}
 		o, ok := c.decode(e, f)
-		if !ok || o.Class == ClassOther {
+		if !slices.Contains(accountTypes, e.First("sAMAccountType")) {
+			o.Class = ClassOther
+		}
+		if !ok || o.Class == ClassOther && since == 0 {
 			return nil
 		}
-		count++
+		if o.Class != ClassOther {
+			count++
+		}
 		return fn(o)
 	})
 	return count, err

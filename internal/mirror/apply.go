@@ -107,7 +107,6 @@ func (p *plan) loosenAll() error {
 		}
 		if p.lost[id] {
 			c.State |= identity.Missing
-			r.Missed = max(r.Missed, 1)
 		}
 		if err := p.tx.Put(r); err != nil {
 			return err

@@ -13,6 +13,7 @@ import (
 // batch is what was read of the directory: everything, or what changed.
 type batch struct {
 	full    bool // whatever is not in it does not exist
+	same    bool // of the DC that the last pass was of
 	began   time.Time
 	objects []object // groups before users, each in the order of objectGUID
 	index   map[identity.GUID]int

@@ -113,7 +113,7 @@ func BenchmarkPass(b *testing.B) {
 	})
 	b.Run("sweep", func(b *testing.B) {
 		for b.Loop() {
-			if _, err := m.syncNow(context.Background(), Request{}, true, nil); err != nil {
+			if _, err := m.syncNow(context.Background(), Request{}, sweepDue, nil); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -66,7 +66,17 @@ func (b *box) sync(r Request) Result {
 // sweep makes an incremental pass with a sweep.
 func (b *box) sweep() Result {
 	b.t.Helper()
-	res, err := b.m.syncNow(context.Background(), Request{}, true, nil)
+	res, err := b.m.syncNow(context.Background(), Request{}, sweepDue, nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return res
+}
+
+// hint makes the pass that follows a counter that moved by more than was read.
+func (b *box) hint() Result {
+	b.t.Helper()
+	res, err := b.m.syncNow(context.Background(), Request{}, sweepHint, nil)
 	if err != nil {
 		b.t.Fatal(err)
 	}

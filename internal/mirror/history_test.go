@@ -190,9 +190,11 @@ func (l *life) event() {
 }
 
 func (l *life) pass() {
-	switch l.rng.IntN(4) {
+	switch l.rng.IntN(5) {
 	case 0:
 		l.b.sync(Request{Full: true, AcceptDeletions: l.rng.IntN(2) == 0})
+	case 2:
+		l.b.hint()
 	case 1:
 		l.b.sweep()
 	default:

@@ -109,6 +109,7 @@ type Mirror struct {
 	status Status
 	at     store.Sync // where the mirror is, as the last pass left it
 	swept  time.Time
+	hints  hints
 	loaded bool
 	fresh  *fresh  // what was refreshed while a pass runs; nil: none runs
 	silent Session // another one answered in its place, and it has not answered since

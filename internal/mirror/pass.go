@@ -19,11 +19,15 @@ import (
 // stage. fault.Unreachable: no DC; the store is as it was. fault.Exhausted: the
 // disk is full; the store is as it was.
 func (m *Mirror) Sync(ctx context.Context, r Request, progress func(Progress)) (Result, error) {
-	return m.syncNow(ctx, r, r.Full || r.AcceptDeletions, progress)
+	sweeping := sweepNone
+	if r.Full || r.AcceptDeletions {
+		sweeping = sweepDue
+	}
+	return m.syncNow(ctx, r, sweeping, progress)
 }
 
 // syncNow waits for its turn and makes one pass.
-func (m *Mirror) syncNow(ctx context.Context, r Request, sweeping bool, progress func(Progress)) (Result, error) {
+func (m *Mirror) syncNow(ctx context.Context, r Request, sweeping sweeping, progress func(Progress)) (Result, error) {
 	select {
 	case <-ctx.Done():
 		return Result{}, ctx.Err()
@@ -43,16 +47,19 @@ func (m *Mirror) syncNow(ctx context.Context, r Request, sweeping bool, progress
 type pass struct {
 	m        *Mirror
 	req      Request
-	sweeping bool
+	sweeping sweeping
 	began    time.Time
 	tell     func(Progress)
 
 	dse      directory.RootDSE
 	at       store.Sync // where the mirror was, then where it is
 	progress Progress
-	trouble  []string
-	defects  int
-	skew     time.Duration
+	// missedUSNs: the DC counted more changes since the last pass than this one
+	// read.
+	missedUSNs bool
+	trouble    []string
+	defects    int
+	skew       time.Duration
 }
 
 func (p *pass) run(ctx context.Context) (Result, error) {
@@ -102,16 +109,20 @@ func within[T any](ctx context.Context, limit time.Duration, fn func(context.Con
 	return fn(ctx)
 }
 
-// incremental reports whether the changes since the last pass are enough: it was
-// complete, on the same database of the same DC, whose counter has not gone back.
-func (p *pass) incremental() bool {
-	return !p.req.Full && p.at.Complete && !p.at.Invocation.IsZero() && p.dse.InvocationID == p.at.Invocation &&
+// incremental reports whether the changes since the last pass are enough.
+func (p *pass) incremental() bool { return !p.req.Full && p.continues() }
+
+// continues reports whether this DC is the one of the last pass: that was
+// complete, on the same database, whose counter has not gone back.
+func (p *pass) continues() bool {
+	return p.at.Complete && !p.at.Invocation.IsZero() && p.dse.InvocationID == p.at.Invocation &&
 		uint64(p.dse.HighestCommittedUSN) >= p.at.USN
 }
 
 // read reads what changed, or everything, and for a sweep the ids of all.
 func (p *pass) read(ctx context.Context, session Session) (*batch, error) {
 	b := newBatch(!p.incremental(), p.began)
+	b.same = p.continues()
 	p.progress = Progress{Stage: StageRead}
 	since := directory.USN(p.at.USN + 1)
 	if b.full {
@@ -120,10 +131,17 @@ func (p *pass) read(ctx context.Context, session Session) (*batch, error) {
 	}
 	p.tell(p.progress)
 	// Nothing above the last counter: nothing to ask for.
-	if b.full || uint64(p.dse.HighestCommittedUSN) > p.at.USN {
+	if highest := uint64(p.dse.HighestCommittedUSN); b.full || highest > p.at.USN {
+		told := uint64(0)
 		err := p.stream(ctx, func(ctx context.Context, alive func()) error {
 			_, err := session.ReadAll(ctx, since, func(o directory.Object) error {
 				alive()
+				if usn := uint64(o.USNChanged); usn > p.at.USN && usn <= highest {
+					told++
+				}
+				if o.Class == directory.ClassOther {
+					return nil
+				}
 				p.progress.Read++
 				p.tell(p.progress)
 				p.defects += min(1, len(o.Defects))
@@ -137,78 +155,18 @@ func (p *pass) read(ctx context.Context, session Session) (*batch, error) {
 		if err != nil {
 			return b, fault.Wrap(fault.Unknown, "read the directory", err)
 		}
+		p.missedUSNs = !b.full && told < highest-p.at.USN
 	}
 	if b.full && len(b.objects) == 0 {
 		return b, fault.WithRemedy(fault.New(fault.Denied, "the domain controller shows no users and groups"),
 			"the computer account must be allowed to read the domain; join again if it was removed")
 	}
-	if !b.full && p.sweeping {
+	if !b.full && p.sweeping != sweepNone {
 		if err := p.readIDs(ctx, session, b); err != nil {
 			return b, err
 		}
 	}
-	return b, nil
-}
-
-// readIDs reads the ids of all objects, and anew the objects of rows that were
-// set aside and whose counterpart is gone.
-func (p *pass) readIDs(ctx context.Context, session Session, b *batch) error {
-	p.progress.Stage = StageSweep
-	p.tell(p.progress)
-	ids := make(map[identity.GUID]struct{}, p.at.Objects)
-	err := p.stream(ctx, func(ctx context.Context, alive func()) error {
-		_, err := session.ReadIDs(ctx, func(id directory.ID) error {
-			alive()
-			ids[id.ObjectGUID] = struct{}{}
-			return nil
-		})
-		return err
-	})
-	if err == nil && len(ids) == 0 {
-		err = fault.New(fault.Denied, "the domain controller shows no users and groups")
-	}
-	if err != nil {
-		return fault.Wrap(fault.Unknown, "look for what was deleted", err)
-	}
-	b.ids = ids
-	var again []identity.GUID
-	if err := p.m.cfg.Store.View(ctx, func(v *store.View) error {
-		again, err = setAsideAndGone(v, ids)
-		return err
-	}); err != nil {
-		return err
-	}
-	return p.ask(ctx, session, b, again)
-}
-
-// setAsideAndGone returns the objects of rows that were set aside and whose
-// counterpart was not seen.
-func setAsideAndGone(v *store.View, ids map[identity.GUID]struct{}) ([]identity.GUID, error) {
-	c, err := v.Counts()
-	if err != nil || c.Conflicted == 0 {
-		return nil, err
-	}
-	gone := make(map[identity.GUID]bool)
-	live := make(map[identity.GUID][]identity.GUID)
-	if err := v.Each(0, func(e store.Entry) error {
-		c := e.Common()
-		if !c.State.Has(identity.Conflicted) {
-			return nil
-		}
-		if _, ok := ids[c.ObjectGUID]; ok {
-			live[c.OID] = append(live[c.OID], c.ObjectGUID)
-		} else {
-			gone[c.OID] = true
-		}
-		return nil
-	}); err != nil {
-		return nil, err
-	}
-	var again []identity.GUID
-	for oid := range gone {
-		again = append(again, live[oid]...)
-	}
-	return again, nil
+	return b, p.lookAgain(ctx, session, b)
 }
 
 // stream runs a read that may take long but must not fall silent.
@@ -329,7 +287,8 @@ func (p *pass) finish(tx *store.Tx, plan *plan, res *Result) error {
 	*res = Result{Added: len(plan.added), Changed: len(plan.changed)}
 	held := p.at.Held
 	if b.full || b.ids != nil {
-		swept, err := sweep(tx, b, plan.lost, p.m.cfg.MaxDeletions, p.req.AcceptDeletions)
+		s := sweeper{batch: b, kind: p.sweeping, percent: p.m.cfg.MaxDeletions, accept: p.req.AcceptDeletions}
+		swept, err := s.sweep(tx)
 		if err != nil {
 			return err
 		}

@@ -39,7 +39,7 @@ func (m *Mirror) refreshOne(ctx context.Context, key identity.Key) (store.Entry,
 		return store.Entry{}, err
 	}
 	if !complete { // without its groups nobody is known well enough
-		if _, err := m.syncNow(ctx, Request{}, false, nil); err != nil {
+		if _, err := m.syncNow(ctx, Request{}, sweepNone, nil); err != nil {
 			return store.Entry{}, err
 		}
 	}
@@ -55,25 +55,24 @@ func (m *Mirror) refreshOne(ctx context.Context, key identity.Key) (store.Entry,
 		return store.Entry{}, fault.New(fault.NotFound, "the directory has no such user or group")
 	}
 	tokens := make(chan tokenGroups, 1)
-	go func() {
-		if kept.kind() != identity.KindUser {
-			tokens <- tokenGroups{}
-			return
-		}
-		sids, err := session.TokenGroups(ctx, "<GUID="+o.ObjectGUID.String()+">")
-		tokens <- tokenGroups{sids, err}
-	}()
+	go func() { tokens <- readTokenGroups(ctx, session, &kept) }()
 	if err := m.applyOne(ctx, session, kept, known.Common()); err != nil {
 		return store.Entry{}, err
 	}
-	now, same, err := m.compareGroups(ctx, o.ObjectGUID, <-tokens)
-	if err != nil || same {
+	now, differ, err := m.compareGroups(ctx, o.ObjectGUID, <-tokens)
+	if err != nil || !differ.any() {
 		return now, err
 	}
-	// A group was changed: read the groups that were. Afterwards both agree, or
-	// the DC counts something that the mirror does not know, as groups outside
-	// the domain.
-	if _, err := m.syncNow(ctx, Request{}, false, nil); err != nil {
+	// A group was changed: read the groups that were.
+	if _, err := m.syncNow(ctx, Request{}, sweepNone, nil); err != nil {
+		return store.Entry{}, err
+	}
+	now, differ, err = m.compareGroups(ctx, o.ObjectGUID, readTokenGroups(ctx, session, &kept))
+	if err != nil || len(differ.surplus) == 0 {
+		return now, err
+	}
+	// Or one was deleted, of which no change tells.
+	if err := m.askGroups(ctx, session, differ.surplus); err != nil {
 		return store.Entry{}, err
 	}
 	now, _, err = m.compareGroups(ctx, o.ObjectGUID, tokenGroups{})
@@ -83,6 +82,29 @@ func (m *Mirror) refreshOne(ctx context.Context, key identity.Key) (store.Entry,
 type tokenGroups struct {
 	sids []identity.SID
 	err  error
+}
+
+// readTokenGroups asks which groups a user is in; nobody else is in any that
+// would be compared.
+func readTokenGroups(ctx context.Context, session Session, o *object) tokenGroups {
+	if o.kind() != identity.KindUser {
+		return tokenGroups{}
+	}
+	sids, err := session.TokenGroups(ctx, "<GUID="+o.ObjectGUID.String()+">")
+	return tokenGroups{sids, err}
+}
+
+// askGroups reads groups that the DC does not count for somebody whom the mirror
+// has in them. One that does not exist any more goes at once: the DC has said so
+// twice, and somebody waits to be let in by it.
+func (m *Mirror) askGroups(ctx context.Context, session Session, guids []identity.GUID) error {
+	b := newBatch(false, m.cfg.Now())
+	for _, g := range guids {
+		if err := m.askOne(ctx, session, b, g); err != nil {
+			return err
+		}
+	}
+	return m.applyBatch(ctx, session, b, guids)
 }
 
 // find reads the object of a row, or who has the key; if the row's object is
@@ -130,6 +152,11 @@ func (m *Mirror) applyOne(ctx context.Context, session Session, o object, known 
 	if known != nil && known.ObjectGUID != o.ObjectGUID {
 		b.dead[known.ObjectGUID] = struct{}{} // find has asked
 	}
+	return m.applyBatch(ctx, session, b, nil)
+}
+
+// applyBatch writes a few objects, and has those of asked go that are dead.
+func (m *Mirror) applyBatch(ctx context.Context, session Session, b *batch, asked []identity.GUID) error {
 	for round := 1; ; round++ {
 		var questions []identity.GUID
 		b.order()
@@ -144,6 +171,9 @@ func (m *Mirror) applyOne(ctx context.Context, session Session, o object, known 
 			if err := plan.apply(tx); err != nil {
 				return err
 			}
+			if err := bury(tx, b, asked); err != nil {
+				return err
+			}
 			m.noteFresh(b, plan)
 			return nil
 		})
@@ -156,6 +186,26 @@ func (m *Mirror) applyOne(ctx context.Context, session Session, o object, known 
 			}
 		}
 	}
+}
+
+// bury retires the rows of those objects that are dead.
+func bury(tx *store.Tx, b *batch, guids []identity.GUID) error {
+	for _, g := range guids {
+		if _, dead := b.dead[g]; !dead {
+			continue
+		}
+		r, err := tx.FindObject(g)
+		if err != nil {
+			return err
+		}
+		if r == nil || r.Gone {
+			continue
+		}
+		if err := tx.Retire(r.Common().Row); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // noteFresh tells the pass that may be running what it knows less about now.
@@ -176,29 +226,36 @@ func (m *Mirror) noteFresh(b *batch, p *plan) {
 	}
 }
 
-// missing marks a row whose object the directory does not have any more. It is
-// the first of the two misses.
+// missing marks a row whose object the directory does not have any more; the
+// next sweep has it go.
 func (m *Mirror) missing(ctx context.Context, c *identity.Common) error {
 	return m.cfg.Store.Update(ctx, func(tx *store.Tx) error {
 		r, err := tx.Load(c.Row)
-		if err != nil || r == nil || r.Gone || r.Missed > 0 || r.Common().ObjectGUID != c.ObjectGUID {
+		if err != nil || r == nil || r.Gone || r.Common().ObjectGUID != c.ObjectGUID {
 			return err
 		}
-		r.Missed = 1
 		r.Common().State |= identity.Missing
 		return tx.Put(r)
 	})
 }
 
-// compareGroups returns the row of an object, and whether the groups that the
-// DC counts for it are those of the mirror. Groups that the mirror does not
+// difference is what the mirror and the DC do not agree about in somebody's
+// groups.
+type difference struct {
+	surplus []identity.GUID // the mirror has them and the DC does not
+	lacking bool            // the other way round
+}
+
+func (d difference) any() bool { return d.lacking || len(d.surplus) > 0 }
+
+// compareGroups returns the row of an object, and how the groups that the DC
+// counts for it differ from those of the mirror. Groups that the mirror does not
 // have, or that are no security groups, do not count.
-func (m *Mirror) compareGroups(ctx context.Context, guid identity.GUID, t tokenGroups) (e store.Entry, same bool, err error) {
+func (m *Mirror) compareGroups(ctx context.Context, guid identity.GUID, t tokenGroups) (e store.Entry, differ difference, err error) {
 	err = m.cfg.Store.View(ctx, func(v *store.View) (err error) {
 		if e, err = v.Get(identity.Key{Kind: identity.ByObjectGUID, GUID: guid}, 0); err != nil {
 			return err
 		}
-		same = true
 		if e.User == nil || t.err != nil || t.sids == nil {
 			return nil
 		}
@@ -211,15 +268,23 @@ func (m *Mirror) compareGroups(ctx context.Context, guid identity.GUID, t tokenG
 			want = append(want, g.Group.Row)
 		}
 		slices.Sort(want)
-		have := slices.DeleteFunc(v.GroupsOf(e.User.Row), func(id identity.RowID) bool {
+		shared := 0
+		for _, id := range v.GroupsOf(e.User.Row) {
 			g, ok := v.Row(id)
-			return !ok || g.Group == nil || !g.Group.Security
-		})
-		same = slices.Equal(slices.Compact(want), have)
+			if !ok || g.Group == nil || !g.Group.Security {
+				continue
+			}
+			if _, found := slices.BinarySearch(want, id); found {
+				shared++
+			} else {
+				differ.surplus = append(differ.surplus, g.Group.ObjectGUID)
+			}
+		}
+		differ.lacking = shared < len(slices.Compact(want))
 		return nil
 	})
 	if t.err != nil && fault.Is(t.err, fault.Unreachable) && err == nil {
 		err = t.err
 	}
-	return e, same, err
+	return e, differ, err
 }

@@ -63,6 +63,26 @@ func TestRefreshSeesARevokedGroup(t *testing.T) {
 	}
 }
 
+// TestRefreshSeesADeletedGroup: nothing that was read tells of the deletion, and
+// a rule for the group must not let anybody in until the next sweep.
+func TestRefreshSeesADeletedGroup(t *testing.T) {
+	dc := newFakeDC()
+	ana := dc.user("ana")
+	inner := dc.group("inner", ana)
+	outer := dc.group("outer", inner)
+	b := newBox(t, dc)
+	b.sync(Request{})
+	dc.remove(outer)
+	e, err := b.m.RefreshOne(context.Background(), name("ana"))
+	if err != nil || e.User == nil || b.named("outer") != "" || !b.in("ana", "inner") {
+		t.Errorf("%+v, %v, outer is %q", e.User, err, b.named("outer"))
+	}
+	dc.remove(inner)
+	if _, err := b.m.RefreshOne(context.Background(), name("ana")); err != nil || b.named("inner") != "" {
+		t.Errorf("a direct group: %v, %q", err, b.named("inner"))
+	}
+}
+
 func TestRefreshOfSomebodyNew(t *testing.T) {
 	dc := newFakeDC()
 	staff := dc.group("staff berlin")
@@ -111,7 +131,7 @@ func TestRefreshOfSomebodyDeleted(t *testing.T) {
 	if u := b.user("ana"); !u.State.Has(identity.Missing) {
 		t.Errorf("not marked: %+v", u)
 	}
-	if res := b.sweep(); res.Removed != 1 { // that was the first miss
+	if res := b.sweep(); res.Removed != 1 {
 		t.Errorf("the sweep: %+v", res)
 	}
 }

@@ -46,6 +46,7 @@ func (m *Mirror) Run(ctx context.Context) error {
 				m.cfg.Log.Info("the mirror is brought up to date again", "dc", res.DC)
 				failing = ""
 			}
+			wait = m.untilSweep(wait)
 			if res.Full { // its garbage is several times what stays
 				debug.FreeOSMemory()
 			}
@@ -71,9 +72,26 @@ func (m *Mirror) scheduled(ctx context.Context) (Result, error) {
 	if m.swept.IsZero() {
 		m.swept = m.cfg.Now() // the first sweep of this run is a whole interval away, unless the pass is full
 	}
-	sweeping := m.cfg.Now().Sub(m.swept) >= m.cfg.SweepInterval
+	sweeping := sweepNone
+	switch {
+	case full || m.cfg.Now().Sub(m.swept) >= m.cfg.SweepInterval:
+		sweeping = sweepDue
+	case m.hints.due(m.cfg.Now()):
+		sweeping = sweepHint
+	}
 	m.lock.Unlock()
-	return m.syncNow(ctx, Request{Full: full}, sweeping || full, nil)
+	return m.syncNow(ctx, Request{Full: full}, sweeping, nil)
+}
+
+// untilSweep returns how long Run may rest: wait, or less where something went
+// by that no pass has explained.
+func (m *Mirror) untilSweep(wait time.Duration) time.Duration {
+	m.lock.Lock()
+	defer m.lock.Unlock()
+	if !m.hints.unexplained {
+		return wait
+	}
+	return min(wait, max(0, m.hints.next.Sub(m.cfg.Now())))
 }
 
 // watch has a pass made when a DC tells of a change. Where it cannot, or falls

@@ -134,9 +134,10 @@ func (m *Mirror) end(p *pass, res Result, err error) {
 	s.UnreachableSince, s.LastError, s.LastRemedy = time.Time{}, "", ""
 	s.LastDuration = res.Duration
 	m.at = p.at
-	if res.Full || p.sweeping {
+	if res.Full || p.sweeping == sweepDue {
 		m.swept = p.began
 	}
+	m.hints.note(p, res.Full, m.cfg.Now())
 	// What only a full pass sees stays until the next one.
 	if res.Full || len(p.trouble) > 0 {
 		m.trouble = p.trouble

@@ -16,14 +16,22 @@ const patience = 2
 // cent of a small domain is nobody.
 const handful = 5
 
+// sweeper counts, for every row, whether its object was seen, and lets those go
+// that were missed often enough: as many of a kind as the breaker allows, or
+// none.
+type sweeper struct {
+	batch   *batch
+	kind    sweeping
+	percent int
+	accept  bool // whatever was missed may go, and now
+}
+
 // swept is what a sweep found.
 type swept struct{ removed, held int }
 
-// sweep counts, for every row, whether its object was seen, and lets those go
-// that were missed often enough: as many of a kind as the breaker allows, or
-// none. counted are rows whose miss this pass has counted already.
-func sweep(tx *store.Tx, b *batch, counted map[identity.RowID]bool, percent int, accept bool) (swept, error) {
+func (s *sweeper) sweep(tx *store.Tx) (swept, error) {
 	var done swept
+	b := s.batch
 	var missed, found []*store.Row
 	total := make(map[identity.Kind]int)
 	if err := tx.Rows(0, func(r *store.Row) error {
@@ -31,7 +39,7 @@ func sweep(tx *store.Tx, b *batch, counted map[identity.RowID]bool, percent int,
 		total[r.Kind()]++
 		switch {
 		case b.seen(c.ObjectGUID) || b.fresh.row(c.Row) || b.fresh.object(c.ObjectGUID):
-			if r.Missed > 0 {
+			if r.Missed > 0 || c.State.Has(identity.Missing) {
 				found = append(found, r)
 			}
 		case !c.Created.Before(b.began): // newer than what was read
@@ -51,8 +59,8 @@ func sweep(tx *store.Tx, b *batch, counted map[identity.RowID]bool, percent int,
 	}
 	going := make(map[identity.Kind][]*store.Row)
 	for _, r := range missed {
-		if !counted[r.Common().Row] && r.Missed < patience {
-			r.Missed++
+		if n := s.misses(r); n != r.Missed || !r.Common().State.Has(identity.Missing) {
+			r.Missed = n
 			r.Common().State |= identity.Missing
 			if err := tx.Put(r); err != nil {
 				return done, err
@@ -64,7 +72,7 @@ func sweep(tx *store.Tx, b *batch, counted map[identity.RowID]bool, percent int,
 	}
 	settled := make(map[identity.GUID]bool)
 	for kind, rows := range going {
-		if !accept && len(rows) > max(handful, total[kind]*percent/100) {
+		if !s.accept && len(rows) > max(handful, total[kind]*s.percent/100) {
 			done.held += len(rows)
 			continue
 		}
@@ -80,6 +88,20 @@ func sweep(tx *store.Tx, b *batch, counted map[identity.RowID]bool, percent int,
 		}
 	}
 	return done, unmark(tx, settled)
+}
+
+// misses returns how often in a row the object of r was missed, this time
+// included. The sweeps that the DC hints at do not wear patience out: a DC that
+// another one has just made way for may be some minutes behind.
+func (s *sweeper) misses(r *store.Row) uint32 {
+	_, dead := s.batch.dead[r.Common().ObjectGUID]
+	switch {
+	case s.accept, dead && s.batch.same && r.Missed == 0:
+		return patience
+	case s.kind == sweepHint:
+		return max(r.Missed, 1)
+	}
+	return min(r.Missed+1, patience)
 }
 
 // unmark clears the mark of rows whose oid is theirs alone again.
