@@ -10,12 +10,15 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/peer"
+	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
 )
 
 // A method that the table does not name would be refused, and a row that no
@@ -148,5 +151,48 @@ func TestHealthSaysWhetherAnswersCanBeHad(t *testing.T) {
 				t.Errorf("%q: %v, %v, want serving = %v", service, resp.GetStatus(), err, serving)
 			}
 		}
+	}
+}
+
+// A refusal says what would help: who may call, or why this person may not in.
+// Its reason is in the trailers, too, where every language finds it.
+func TestARefusalSaysWhatWouldHelp(t *testing.T) {
+	b := open(t, peer.Limits{})
+	b.policy.Set(peer.Members{AuthenticatorUIDs: []identity.UID{34}, AppUIDs: []identity.UID{33}})
+	bringer, app := peer.Caller{UID: 34, GID: 34}, peer.Caller{UID: 33, GID: 33}
+	b.signer.err = fault.New(fault.Denied, "a rule")
+	for _, tc := range []struct {
+		what   string
+		who    peer.Caller
+		method string
+		req    any
+		remedy string
+	}{
+		{"who brings no passwords", user, latchkeyv1.LoginService_Authenticate_FullMethodName, &latchkeyv1.AuthenticateRequest{}, "[api] authenticators"},
+		{"whom the rules keep out", bringer, latchkeyv1.LoginService_CheckAccess_FullMethodName,
+			&latchkeyv1.CheckAccessRequest{Name: "alice", Service: "photos"}, "`latchkey login NAME --service SERVICE`"},
+		{"who is no app", user, latchkeyv1.SsoService_GetSession_FullMethodName, &latchkeyv1.GetSessionRequest{}, "[[sso.app]]"},
+		{"another app", bringer, latchkeyv1.SsoService_GetSession_FullMethodName, &latchkeyv1.GetSessionRequest{App: "photos"}, "[[sso.app]]"},
+		{"an app's person", app, latchkeyv1.SsoService_GetSession_FullMethodName, &latchkeyv1.GetSessionRequest{App: "photos", SessionToken: "good"}, "`latchkey login NAME --service SERVICE`"},
+		{"a container's root", root, latchkeyv1.AdminService_GetStatus_FullMethodName, &latchkeyv1.GetStatusRequest{}, "admin.sock"},
+		{"a misspelt method", root, "/latchkey.v1.AdminService/GetStatsu", &latchkeyv1.GetStatusRequest{}, ""},
+	} {
+		b.sessions.err = fault.New(fault.Denied, "a rule")
+		var trailer metadata.MD
+		err := b.dial(peer.API, tc.who).Invoke(bg(t), tc.method, tc.req, &emptypb.Empty{}, grpc.Trailer(&trailer))
+		st := want(t, tc.what, err, codes.PermissionDenied, "DENIED")
+		if got := remedyOf(st); tc.remedy == "" && got != "" || !strings.Contains(got, tc.remedy) {
+			t.Errorf("%s reads %q, want it to say %q", tc.what, got, tc.remedy)
+		}
+		if got := trailer.Get("latchkey-reason"); !slices.Equal(got, []string{"DENIED"}) {
+			t.Errorf("%s: the trailer says %q", tc.what, got)
+		}
+	}
+	watch, err := latchkeyv1.NewIdentityServiceClient(b.dial(peer.API, user)).WatchIdentities(bg(t), &latchkeyv1.WatchIdentitiesRequest{ResumeToken: "?"})
+	if err == nil {
+		_, err = watch.Recv()
+	}
+	if got := watch.Trailer().Get("latchkey-reason"); status.Code(err) != codes.InvalidArgument || !slices.Equal(got, []string{"MALFORMED"}) {
+		t.Errorf("a stream: %v, trailer %q", err, got)
 	}
 }

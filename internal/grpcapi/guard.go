@@ -49,9 +49,6 @@ func (g *guard) tap(ctx context.Context, info *tap.Info) (context.Context, error
 	return g.calls.begin(ctx, conn, g.longest(info.FullMethodName)), nil
 }
 
-// authenticatorRemedy tells the author of an app what keeps it out.
-const authenticatorRemedy = "for root, members of the group latchkey-login and who is named in [api] authenticators; an app's calls, for the user of its [[sso.app]]"
-
 // conversationTime is how long somebody may think about a password.
 const conversationTime = 5 * time.Minute
 
@@ -83,13 +80,22 @@ func instant(method string) bool {
 	return false
 }
 
+// refusal is of a caller who may not make a call, whatever it asks.
+type refusal struct{ error }
+
+// Unwrap gives the error its kind.
+func (r refusal) Unwrap() error { return r.error }
+
 // check asks whether the caller may call the method.
 func (g *guard) check(ctx context.Context, method string) (*call, error) {
 	c := callOf(ctx)
 	if c == nil { // did not come through tap
-		return nil, fault.New(fault.Denied, "the caller is not known")
+		return nil, refusal{fault.New(fault.Denied, "the caller is not known")}
 	}
-	return c, g.policy.Check(g.door, method, c.conn.Caller())
+	if err := g.policy.Check(g.door, method, c.conn.Caller()); err != nil {
+		return c, refusal{err}
+	}
+	return c, nil
 }
 
 func (g *guard) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
@@ -105,6 +111,7 @@ func (g *guard) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 	}
 	if err != nil {
 		err = g.fail(info.FullMethod, c, err)
+		_ = grpc.SetTrailer(ctx, rpcfault.Trailer(err)) // fails when nobody waits for it any longer
 	}
 	g.calls.end(c)
 	return resp, err
@@ -128,6 +135,7 @@ func (g *guard) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInf
 	}
 	if err != nil {
 		err = g.fail(info.FullMethod, c, err)
+		ss.SetTrailer(rpcfault.Trailer(err))
 	}
 	g.calls.end(c)
 	return err
@@ -215,10 +223,29 @@ func (g *guard) fail(method string, c *call, err error) error {
 	switch {
 	case g.door == peer.Admin:
 		return rpcfault.ForAdministrator(err, id).Err()
-	case kind == fault.Denied && (strings.Contains(method, ".LoginService/") || strings.Contains(method, ".SsoService/")):
-		return rpcfault.New(rpcfault.Code(kind), rpcfault.Reason(kind), rpcfault.Sentence(kind), authenticatorRemedy, id).Err()
+	case kind == fault.Denied:
+		return rpcfault.New(rpcfault.Code(kind), rpcfault.Reason(kind), rpcfault.Sentence(kind), g.remedyOfDenied(method, err), "").Err()
 	}
 	return rpcfault.ForStranger(err, id).Err()
+}
+
+// remedyOfDenied says to a stranger who may make the call, where it is the
+// caller who may not, and otherwise what tells why the person may not.
+func (g *guard) remedyOfDenied(method string, err error) string {
+	var refused refusal
+	if !errors.As(err, &refused) {
+		return "`latchkey login NAME --service SERVICE` tells an administrator why, and what would help"
+	}
+	switch peer.Whose(g.door, method) {
+	case peer.Authenticators:
+		return "for root, members of the group latchkey-login and whom [api] authenticators names"
+	case peer.Apps:
+		return "for the account that [[sso.app]] names for this app"
+	}
+	if peer.Whose(peer.Admin, method) == peer.Administrators {
+		return "for administrators, through admin.sock"
+	}
+	return "" // there is no such method
 }
 
 // isStatus reports whether err is a status that gRPC's own services made, which

@@ -35,22 +35,11 @@ func (s *loginService) Converse(stream grpc.BidiStreamingServer[latchkeyv1.Conve
 	}
 	answer := secret.Own(begin.GetPassword())
 	defer func() { answer.Wipe() }()
-	if err := checkService(begin.GetService()); err != nil {
-		return err
-	}
-	if len(begin.GetTty()) > 255 {
-		return bad("tty", "is longer than 255 bytes")
-	}
-	r, err := s.request(ctx, begin.GetName(), begin.GetService(), begin.GetRemoteHost())
+	r, settle, err := s.attempt(ctx, login.Request{Name: begin.GetName(), Service: begin.GetService(), RemoteHost: begin.GetRemoteHost(), TTY: begin.GetTty()})
 	if err != nil {
 		return err
 	}
-	r.TTY = begin.GetTty()
-	settle, err := s.throttle(ctx, r.Name)
-	if err != nil {
-		return err
-	}
-	defer settle(context.Canceled) // where nobody says how it ended
+	defer func() { _ = settle(context.Canceled) }() // where nobody says how it ended
 	c := s.login.Converse(r)
 	defer c.Close()
 	for {
@@ -58,17 +47,17 @@ func (s *loginService) Converse(stream grpc.BidiStreamingServer[latchkeyv1.Conve
 		answer.Wipe()
 		answer = secret.Bytes{}
 		if err != nil {
-			settle(err)
+			err = settle(err)
 			if len(step.Tell) > 0 {
 				if lost := stream.Send(&latchkeyv1.ConverseResponse{Tell: step.Tell}); lost != nil {
 					return lost
 				}
 			}
-			return s.told(err)
+			return err
 		}
 		next := &latchkeyv1.ConverseResponse{Tell: step.Tell}
 		if step.Done != nil {
-			settle(nil)
+			_ = settle(nil)
 			next.Done = toSession(step.Done)
 			step.Done.Wipe()
 			return stream.Send(next)

@@ -3,12 +3,12 @@
 package grpcapi
 
 import (
+	"cmp"
 	"context"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
-	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/login"
 	"github.com/latchkey-nas/latchkey/internal/peer"
 	"github.com/latchkey-nas/latchkey/internal/secret"
@@ -22,13 +22,6 @@ func (s *loginService) VerifyNTLM(ctx context.Context, req *latchkeyv1.VerifyNTL
 	nt, lm := secret.Own(req.GetNtResponse()), secret.Own(req.GetLmResponse())
 	defer nt.Wipe()
 	defer lm.Wipe()
-	service := req.GetService()
-	if service == "" {
-		service = "samba"
-	}
-	if err := checkService(service); err != nil {
-		return nil, err
-	}
 	switch {
 	case len(req.GetChallenge()) != 8:
 		return nil, bad("challenge", "is not 8 bytes long")
@@ -41,20 +34,15 @@ func (s *loginService) VerifyNTLM(ctx context.Context, req *latchkeyv1.VerifyNTL
 	case len(req.GetWorkstation()) > 255:
 		return nil, bad("workstation", "is longer than 255 bytes")
 	}
-	r, err := s.request(ctx, req.GetName(), service, req.GetRemoteHost())
-	if err != nil {
-		return nil, err
-	}
-	settle, err := s.throttle(ctx, r.Name)
+	r, settle, err := s.attempt(ctx, login.Request{Name: req.GetName(), Service: cmp.Or(req.GetService(), "samba"), RemoteHost: req.GetRemoteHost()})
 	if err != nil {
 		return nil, err
 	}
 	ask := login.NTLMRequest{Request: r, Domain: req.GetDomain(), Workstation: req.GetWorkstation(), Challenge: [8]byte(req.GetChallenge()),
 		NT: nt.Reveal(), LM: lm.Reveal(), Parameters: req.GetParameters()}
 	in, err := s.login.VerifyNTLM(ctx, ask)
-	settle(err)
-	if err != nil {
-		return nil, s.told(err)
+	if err = settle(err); err != nil {
+		return nil, err
 	}
 	defer in.Wipe()
 	resp := &latchkeyv1.VerifyNTLMResponse{Session: toSession(in.Result)}
@@ -67,24 +55,16 @@ func (s *loginService) VerifyNTLM(ctx context.Context, req *latchkeyv1.VerifyNTL
 func (s *loginService) AcceptNegotiate(ctx context.Context, req *latchkeyv1.AcceptNegotiateRequest) (*latchkeyv1.AcceptNegotiateResponse, error) {
 	token := secret.Own(req.GetToken())
 	defer token.Wipe()
-	service := req.GetService()
-	if service == "" {
-		service = "web"
-	}
-	if err := checkService(service); err != nil {
-		return nil, err
-	}
 	switch {
-	case s.login == nil:
-		return nil, errNoLogin
 	case token.Len() == 0:
 		return nil, bad("token", "is empty")
 	case token.Len() > maxProof:
 		return nil, bad("token", "is longer than %d bytes", maxProof)
-	case len(req.GetRemoteHost()) > 255:
-		return nil, bad("remote_host", "is longer than 255 bytes")
 	}
-	r := login.Request{Service: service, RemoteHost: req.GetRemoteHost(), Door: "grpc", Caller: callerOf(ctx)}
+	r, err := s.request(ctx, login.Request{Service: cmp.Or(req.GetService(), "web"), RemoteHost: req.GetRemoteHost()})
+	if err != nil {
+		return nil, err
+	}
 	in, err := s.login.AcceptNegotiate(ctx, r, token.Reveal())
 	defer in.Wipe()
 	if err != nil {
@@ -97,30 +77,22 @@ func (s *loginService) AcceptNegotiate(ctx context.Context, req *latchkeyv1.Acce
 func (s *loginService) Explain(ctx context.Context, req *latchkeyv1.ExplainRequest) (*latchkeyv1.ExplainResponse, error) {
 	password := secret.Own(req.GetPassword())
 	defer password.Wipe()
-	if err := checkService(req.GetService()); err != nil {
-		return nil, err
-	}
-	r, err := s.request(ctx, req.GetName(), req.GetService(), req.GetRemoteHost())
-	if err != nil {
-		return nil, err
-	}
-	settle, err := s.throttle(ctx, r.Name)
+	r, settle, err := s.attempt(ctx, login.Request{Name: req.GetName(), Service: req.GetService(), RemoteHost: req.GetRemoteHost()})
 	if err != nil {
 		return nil, err
 	}
 	e, err := s.login.Explain(ctx, r, password)
 	if err != nil {
-		settle(err)
-		return nil, s.told(err)
+		return nil, settle(err)
 	}
 	defer e.Result.Wipe()
 	if s.door != peer.Admin && !e.Proved {
-		settle(login.ForStranger(fault.New(fault.NotFound, "not proved")))
+		_ = settle(login.ForStranger(fault.New(fault.NotFound, "not proved")))
 		return &latchkeyv1.ExplainResponse{Steps: []*latchkeyv1.ExplainResponse_Step{{Topic: latchkeyv1.ExplainResponse_Step_TOPIC_SIGN_IN,
 			Verdict: latchkeyv1.ExplainResponse_Step_VERDICT_UNKNOWN, Text: "the name or the password is wrong, or none was given",
 			Remedy: "`latchkey login` tells an administrator more"}}}, nil
 	}
-	settle(nil)
+	_ = settle(nil)
 	resp := &latchkeyv1.ExplainResponse{}
 	for _, step := range e.Steps {
 		resp.Steps = append(resp.Steps, &latchkeyv1.ExplainResponse_Step{Topic: topics[step.Topic], Verdict: verdicts[step.Verdict],
@@ -150,17 +122,4 @@ var verdicts = map[login.Verdict]latchkeyv1.ExplainResponse_Step_Verdict{
 	login.VerdictRefused: latchkeyv1.ExplainResponse_Step_VERDICT_REFUSED,
 	login.VerdictUnknown: latchkeyv1.ExplainResponse_Step_VERDICT_UNKNOWN,
 	login.VerdictSkipped: latchkeyv1.ExplainResponse_Step_VERDICT_SKIPPED,
-}
-
-// throttle bounds what the callers of api.sock may get wrong. Administrators are
-// not bounded.
-func (s *loginService) throttle(ctx context.Context, target string) (settle func(error), err error) {
-	if s.door == peer.Admin {
-		return func(error) {}, nil
-	}
-	caller := "unknown"
-	if c := callOf(ctx); c != nil {
-		caller = uidOf(c.conn.Caller())
-	}
-	return s.wrong.take(caller, identity.Fold(target))
 }

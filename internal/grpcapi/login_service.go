@@ -5,6 +5,7 @@ package grpcapi
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -56,25 +57,56 @@ func (s *loginService) told(err error) error {
 	return login.ForStranger(err)
 }
 
-func (s *loginService) request(ctx context.Context, name, service, host string) (login.Request, error) {
-	switch {
-	case s.login == nil:
-		return login.Request{}, errNoLogin
-	case name == "":
-		return login.Request{}, bad("name", "is empty")
-	case len(name) > identity.MaxNameLength:
-		return login.Request{}, bad("name", "is longer than %d bytes", identity.MaxNameLength)
-	case len(host) > 255:
-		return login.Request{}, bad("remote_host", "is longer than 255 bytes")
+// request checks what every request says besides its proof, and adds who calls.
+func (s *loginService) request(ctx context.Context, r login.Request) (login.Request, error) {
+	if s.login == nil {
+		return r, errNoLogin
 	}
-	return login.Request{Name: name, Service: service, RemoteHost: host, Door: "grpc", Caller: callerOf(ctx)}, nil
+	if err := access.CheckService(r.Service, access.Allow); err != nil {
+		return r, bad("service", "%v", err)
+	}
+	switch {
+	case len(r.RemoteHost) > 255:
+		return r, bad("remote_host", "is longer than 255 bytes")
+	case len(r.TTY) > 255:
+		return r, bad("tty", "is longer than 255 bytes")
+	}
+	r.Door, r.Caller = "grpc", callerOf(ctx)
+	return r, nil
 }
 
-func checkService(service string) error {
-	if err := access.CheckService(service, access.Allow); err != nil {
-		return bad("service", "%s", err.Error())
+// named is request for a method that is about a name.
+func (s *loginService) named(ctx context.Context, r login.Request) (login.Request, error) {
+	switch {
+	case r.Name == "":
+		return r, bad("name", "is empty")
+	case len(r.Name) > identity.MaxNameLength:
+		return r, bad("name", "is longer than %d bytes", identity.MaxNameLength)
 	}
-	return nil
+	return s.request(ctx, r)
+}
+
+// settle ends an attempt: it counts what came of it, once, and returns what the
+// caller may know of it.
+type settle func(error) error
+
+// attempt is named for a method that tries a proof: what callers of api.sock may
+// get wrong is bounded.
+func (s *loginService) attempt(ctx context.Context, r login.Request) (login.Request, settle, error) {
+	r, err := s.named(ctx, r)
+	if err != nil {
+		return r, nil, err
+	}
+	count := func(error) {}
+	if s.door != peer.Admin {
+		if count, err = s.wrong.take(uidOf(ctx), identity.Fold(r.Name)); err != nil {
+			return r, nil, err
+		}
+	}
+	return r, func(err error) error {
+		count(err)
+		return s.told(err)
+	}, nil
 }
 
 // callerOf says who calls, for the audit.
@@ -85,34 +117,31 @@ func callerOf(ctx context.Context) string {
 	return "unknown"
 }
 
+// uidOf says which user calls, for what is counted by caller.
+func uidOf(ctx context.Context) string {
+	if c := callOf(ctx); c != nil {
+		return strconv.FormatUint(uint64(c.conn.Caller().UID), 10)
+	}
+	return "unknown"
+}
+
 func (s *loginService) Authenticate(ctx context.Context, req *latchkeyv1.AuthenticateRequest) (*latchkeyv1.AuthenticateResponse, error) {
 	password := secret.Own(req.GetPassword())
 	defer password.Wipe()
-	if err := checkService(req.GetService()); err != nil {
-		return nil, err
-	}
-	r, err := s.request(ctx, req.GetName(), req.GetService(), req.GetRemoteHost())
-	if err != nil {
-		return nil, err
-	}
-	settle, err := s.throttle(ctx, r.Name)
+	r, settle, err := s.attempt(ctx, login.Request{Name: req.GetName(), Service: req.GetService(), RemoteHost: req.GetRemoteHost()})
 	if err != nil {
 		return nil, err
 	}
 	in, err := s.login.Authenticate(ctx, r, password)
-	settle(err)
-	if err != nil {
-		return nil, s.told(err)
+	if err = settle(err); err != nil {
+		return nil, err
 	}
 	defer in.Wipe()
 	return &latchkeyv1.AuthenticateResponse{Session: toSession(in)}, nil
 }
 
 func (s *loginService) CheckAccess(ctx context.Context, req *latchkeyv1.CheckAccessRequest) (*latchkeyv1.CheckAccessResponse, error) {
-	if err := checkService(req.GetService()); err != nil {
-		return nil, err
-	}
-	r, err := s.request(ctx, req.GetName(), req.GetService(), req.GetRemoteHost())
+	r, err := s.named(ctx, login.Request{Name: req.GetName(), Service: req.GetService(), RemoteHost: req.GetRemoteHost()})
 	if err != nil {
 		return nil, err
 	}
@@ -128,18 +157,13 @@ func (s *loginService) ChangePassword(ctx context.Context, req *latchkeyv1.Chang
 	old, replacement := secret.Own(req.GetOldPassword()), secret.Own(req.GetNewPassword())
 	defer old.Wipe()
 	defer replacement.Wipe()
-	r, err := s.request(ctx, req.GetName(), "", req.GetRemoteHost())
-	if err != nil {
-		return nil, err
-	}
-	settle, err := s.throttle(ctx, r.Name)
+	r, settle, err := s.attempt(ctx, login.Request{Name: req.GetName(), Service: "passwd", RemoteHost: req.GetRemoteHost()})
 	if err != nil {
 		return nil, err
 	}
 	texts, err := s.login.ChangePassword(ctx, r, old, replacement)
-	settle(err)
-	if err != nil {
-		return nil, s.withTexts(s.told(err), texts)
+	if err = settle(err); err != nil {
+		return nil, s.withTexts(err, texts)
 	}
 	return &latchkeyv1.ChangePasswordResponse{Texts: texts}, nil
 }

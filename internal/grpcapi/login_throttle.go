@@ -3,12 +3,10 @@
 package grpcapi
 
 import (
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
-	"github.com/latchkey-nas/latchkey/internal/peer"
 )
 
 // What one caller may get wrong in a minute: of one name, and of all together. A
@@ -99,5 +97,3 @@ func (t *throttle) clock() time.Time {
 	}
 	return t.now()
 }
-
-func uidOf(c peer.Caller) string { return strconv.FormatUint(uint64(c.UID), 10) }

@@ -74,7 +74,11 @@ func (s *ssoService) asApp(ctx context.Context, app string) error {
 	case s.door == peer.Admin:
 		return nil
 	}
-	return toApp(s.sso.CheckApp(app, caller(ctx)))
+	err := s.sso.CheckApp(app, caller(ctx))
+	if fault.Is(err, fault.Denied) {
+		return refusal{err}
+	}
+	return toApp(err)
 }
 
 // toApp gives the author of an app the error's own words where they are about

@@ -5,8 +5,8 @@
 //
 // A status carries google.rpc.ErrorInfo (domain "latchkey", reason = the kind)
 // and, where there is something to do, google.rpc.Help with the remedy as the
-// description of its one link. The package decides what a stranger may read; it
-// logs nothing.
+// description of its one link; the reason is in the trailers as well. The package
+// decides what a stranger may read; it logs nothing.
 package rpcfault
 
 import (
@@ -14,6 +14,7 @@ import (
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/protoadapt"
 
@@ -30,6 +31,20 @@ const RequestID = "request_id"
 // ReasonTooOld is the reason of a resume token that is out of reach. It comes
 // with OUT_OF_RANGE.
 const ReasonTooOld = "RESUME_TOKEN_TOO_OLD"
+
+// ReasonKey is the trailer that has the reason of ErrorInfo as plain text, for
+// clients whose language does not come with google.rpc's messages.
+const ReasonKey = "latchkey-reason"
+
+// Trailer returns what goes with a status besides its details.
+func Trailer(err error) metadata.MD {
+	for _, d := range status.Convert(err).Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok && info.GetDomain() == Domain {
+			return metadata.Pairs(ReasonKey, info.GetReason())
+		}
+	}
+	return nil
+}
 
 // row is what one kind of fault becomes.
 type row struct {
