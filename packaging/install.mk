@@ -29,6 +29,12 @@ install: build ## into DESTDIR and PREFIX; makes the system accounts when DESTDI
 	$(INSTALL_FILE) packaging/web/nginx-latchkey.conf $(DESTDIR)$(PREFIX)/share/doc/latchkey/examples/nginx-latchkey.conf
 	$(INSTALL_FILE) packaging/web/Caddyfile $(DESTDIR)$(PREFIX)/share/doc/latchkey/examples/Caddyfile
 	$(INSTALL_BIN) packaging/entra/register-app.sh $(DESTDIR)$(PREFIX)/share/doc/latchkey/examples/register-app.sh
+	for file in packaging/examples/*; do $(INSTALL_FILE) $$file $(DESTDIR)$(PREFIX)/share/doc/latchkey/examples/$$(basename $$file); done
+# The API for authors of apps, without PAM's own. Debian 12's protoc does not know
+# debug_redact, which changes nothing on the wire.
+	for file in admin identity login machine sso; do \
+	  sed 's/ \[debug_redact = true\]//' proto/latchkey/v1/$$file.proto | \
+	    $(INSTALL_FILE) /dev/stdin $(DESTDIR)$(PREFIX)/share/latchkey/proto/latchkey/v1/$$file.proto; done
 	$(INSTALL_FILE) LICENSE $(DESTDIR)$(PREFIX)/share/doc/latchkey/copyright
 	for page in build/man/*; do $(INSTALL_FILE) $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$$(basename $$page); done
 	mkdir -p $(DESTDIR)$(PREFIX)/share/bash-completion/completions

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build lab
+
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/latchkey-nas/latchkey/internal/lab"
+)
+
+// appLayer is what the author of an app installs: Debian's Python and protoc with
+// gRPC, and Node with gRPC's own packages.
+func appLayer(t *testing.T) *lab.LayerSpec {
+	t.Helper()
+	read := func(name string) []byte {
+		text, err := os.ReadFile(filepath.Join("testdata/apps", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	return &lab.LayerSpec{Name: "apps", Packages: strings.Fields(`libprotobuf-dev nodejs npm protobuf-compiler-grpc python3-grpcio`),
+		Manifest: read("package.json"), Lock: read("package-lock.json")}
+}
+
+// buildWhois builds the example in Go in a module of its own, as an author's would
+// be, and returns the program.
+func buildWhois(t *testing.T) string {
+	t.Helper()
+	top, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for to, from := range map[string]string{"whois.go": "packaging/examples/whois.go", "go.sum": "go.sum"} {
+		text, err := os.ReadFile(filepath.Join(top, from))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, to), text, 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	mod := "module whois\n\ngo 1.26\n\nrequire github.com/latchkey-nas/latchkey v0.0.0\n\nreplace github.com/latchkey-nas/latchkey => " + top + "\n"
+	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte(mod), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run := func(args ...string) string {
+		t.Helper()
+		c := exec.CommandContext(t.Context(), "go", args...)
+		c.Dir, c.Env = dir, append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=mod", "GOPROXY=off", "GOWORK=off")
+		out, err := c.CombinedOutput()
+		if err != nil {
+			t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+		return string(out)
+	}
+	run("build", "-o", "whois", ".")
+	for dep := range strings.Lines(run("list", "-deps", ".")) {
+		if strings.Contains(dep, "latchkey-nas") && strings.TrimSpace(dep) != "github.com/latchkey-nas/latchkey/proto/latchkey/v1" {
+			t.Errorf("the API takes %s along", dep)
+		}
+	}
+	return filepath.Join(dir, "whois")
+}
+
+// The examples of docs/apps.md do what they say, by the commands that stand in
+// them, as an ordinary user of the NAS; and every .proto that is installed can be
+// compiled with Debian's own protoc.
+func TestExamplesForApps(t *testing.T) {
+	s := beginOn(t, lab.DomainOptions{Population: lab.Population{Users: 60, Groups: 10}}, lab.BoxOptions{Layer: appLayer(t)})
+	s.try(s.nas.CopyIn(s.ctx, buildWhois(t), "/usr/local/bin/whois", 0o755))
+	s.sh(`useradd -m author && cd /home/author && cp /usr/share/doc/latchkey/examples/whois.* . && ln -s ` + lab.NodeDir + `/node_modules . && chown -Rh author: .`)
+	run := func(command string) (string, int) {
+		t.Helper()
+		c := s.nas.Command("sh", "-ec", "exec 2>&1; "+command)
+		c.User, c.Dir = "author", "/home/author"
+		r, err := c.Run(s.ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Stdout, r.Exit
+	}
+	// The commands that the comment at the head of a file shows, but for what
+	// installs packages.
+	typed := func(file, mark string) string {
+		t.Helper()
+		text, err := s.nas.ReadFile(s.ctx, "/home/author/"+file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var lines []string
+		for line := range strings.Lines(string(text)) {
+			if line, ok := strings.CutPrefix(line, mark+"     "); ok && !strings.HasPrefix(line, "apt ") && !strings.HasPrefix(line, "npm ") {
+				lines = append(lines, line)
+			}
+		}
+		return strings.Join(lines, "")
+	}
+	programs := map[string]string{"Python": typed("whois.py", "#"), "Node": typed("whois.js", "//"), "Go": "whois alice"}
+
+	for language, command := range programs {
+		if out, exit := run(command); exit != 1 || !strings.Contains(out, "alice: ") || !strings.Contains(strings.ToUpper(out), "UNAVAILABLE") || !strings.Contains(out, "UNREACHABLE") {
+			t.Errorf("%s, before the join: exit status %d\n%s", language, exit, out)
+		}
+	}
+	s.try(s.nas.MustJoin(s.ctx, s.domain))
+	name := lab.UserName(1)
+	var u user
+	s.try(s.nas.JSON(s.ctx, &u, "user", "get", name))
+	saw := map[string]string{}
+	for language, command := range programs {
+		out, exit := run(strings.ReplaceAll(command, "alice", name))
+		if saw[out] = language; exit != 0 || !strings.HasPrefix(out, u.Username+": ") || !strings.Contains(out, u.SID) || !strings.Contains(out, "\n  domain users\n") {
+			t.Errorf("%s: exit status %d\n%s", language, exit, out)
+		}
+		if out, exit = run(strings.ReplaceAll(command, "alice", "nobody-at-all")); exit != 1 || !strings.Contains(out, "no such user or group") || !strings.Contains(out, "NOT_FOUND") {
+			t.Errorf("%s, of nobody: exit status %d\n%s", language, exit, out)
+		}
+	}
+	if len(saw) != 1 {
+		t.Errorf("the languages do not agree: %q", saw)
+	}
+
+	s.sh(`mkdir -p /tmp/all && cd /usr/share/latchkey/proto && protoc -I . --cpp_out=/tmp/all --python_out=/tmp/all $(find . -name '*.proto')`)
+}
