@@ -84,6 +84,7 @@ type Daemon struct {
 	login     *login.Login
 	audit     *audit.Recorder
 	sso       *sso // nil without a store, too
+	forms     formOutcomes
 
 	task       sync.Mutex // held by a join or a leave
 	turn       sync.Mutex // held while the membership is ended or taken up

@@ -4,9 +4,11 @@ package daemon
 
 import (
 	"context"
+	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/login"
+	"github.com/latchkey-nas/latchkey/internal/monitor/pamcheck"
 	"github.com/latchkey-nas/latchkey/internal/peer"
 	"github.com/latchkey-nas/latchkey/internal/secret"
 	"github.com/latchkey-nas/latchkey/internal/shim"
@@ -17,13 +19,16 @@ import (
 func (d *Daemon) openShim() *shim.Server {
 	var people shim.Login = closed{d.broken}
 	if d.login != nil {
-		people = pam{d.login}
+		people = pam{d.login, &d.forms}
 	}
 	return shim.New(shim.Config{Log: d.log, Login: people, Limits: limits(d.settings.now()), Identify: peer.CallerOf})
 }
 
 // pam is the work of package login as the PAM module's door wants it.
-type pam struct{ login *login.Login }
+type pam struct {
+	login *login.Login
+	forms *formOutcomes
+}
 
 func attemptOf(r shim.Request) login.Request {
 	return login.Request{Name: r.Name, Service: r.Service, RemoteHost: r.RemoteHost, TTY: r.TTY, Door: "pam", Caller: r.Caller.String()}
@@ -34,7 +39,13 @@ func personOf(r *login.Result) *shim.Result {
 }
 
 // Begin opens one attempt.
-func (p pam) Begin(r shim.Request) shim.Conversation { return spoken{p.login.Begin(attemptOf(r))} }
+func (p pam) Begin(r shim.Request) shim.Conversation {
+	s := spoken{c: p.login.Begin(attemptOf(r))}
+	if r.Service == pamcheck.Service && r.Caller.UID == 0 {
+		s.note = func(err error) { p.forms.put(r.Name, r.RemoteHost, err, time.Now()) }
+	}
+	return s
+}
 
 // Account asks the policy, the account's state and the directory.
 func (p pam) Account(ctx context.Context, r shim.Request) (*shim.Result, []string, error) {
@@ -57,7 +68,10 @@ func (p pam) ChangePassword(ctx context.Context, r shim.Request, current, next s
 
 // spoken is one attempt. Its failures are told as to a stranger: the remote user
 // of sshd hears of them by what the next module does.
-type spoken struct{ c *login.Conversation }
+type spoken struct {
+	c    *login.Conversation
+	note func(error) // may be nil
+}
 
 // Next carries one answer. The warnings of a success are among its texts.
 func (s spoken) Next(ctx context.Context, answer secret.Bytes) (shim.Step, error) {
@@ -72,8 +86,17 @@ func (s spoken) Next(ctx context.Context, answer secret.Bytes) (shim.Step, error
 	if err != nil {
 		err = login.ForStranger(err)
 	}
+	switch {
+	case s.note == nil:
+	case next.Ask != nil && next.Ask.New: // the old one was right; a form cannot ask on
+		s.note(errFormChange)
+	default:
+		s.note(err)
+	}
 	return next, err
 }
+
+var errFormChange = fault.New(fault.MustChange, "the password must be changed")
 
 // Close ends the attempt.
 func (s spoken) Close() { s.c.Close() }

@@ -92,11 +92,15 @@ func (f formPasswords) Check(ctx context.Context, name string, password secret.B
 	if err = errors.Join(err, theirs.Close()); err != nil {
 		return nil, err
 	}
+	f.d.forms.put(name, remote, nil, time.Now()) // of an attempt that nobody waited for
 	reply, err := pamcheck.Ask(ctx, ours, pamcheck.Request{Name: name, RemoteHost: remote, Password: password})
 	if err != nil {
 		return nil, err
 	}
 	if err := reply.Err(); err != nil {
+		if told := f.d.forms.take(name, remote, time.Now()); told != nil && !reply.Account {
+			return nil, told
+		}
 		return nil, err
 	}
 	return f.d.known(ctx, reply.User)

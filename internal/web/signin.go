@@ -184,6 +184,7 @@ func (s *Server) password(w http.ResponseWriter, r *http.Request) {
 			again(http.StatusUnauthorized, c.text("signin.wrong"))
 			return
 		}
+		s.throttle.forgive(from, name)
 		s.failFor(w, r, err)
 		return
 	}

@@ -90,6 +90,20 @@ func (t *throttle) succeed(from netip.Addr, name string) {
 	delete(t.failed, attempt{network(from), fold(name)})
 }
 
+// forgive takes back the failure that was counted last: the password was right,
+// or nobody could say.
+func (t *throttle) forgive(from netip.Addr, name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, key := range []attempt{{network(from), ""}, {network(from), fold(name)}} {
+		if times := t.failed[key]; len(times) > 1 {
+			t.failed[key] = times[:len(times)-1]
+		} else {
+			delete(t.failed, key)
+		}
+	}
+}
+
 // recent drops what is older than the window. The caller holds mu.
 func (t *throttle) recent(key attempt, now time.Time) []time.Time {
 	times := t.failed[key]

@@ -232,6 +232,28 @@ func TestPasswordOutcomes(t *testing.T) {
 	}
 }
 
+// Who cannot be helped by another password is not slowed down for having tried,
+// and whose guesses failed before is not forgiven for it.
+func TestOnlyWrongPasswordsAreCounted(t *testing.T) {
+	s := open(t)
+	v := s.visitor()
+	for range 2 * failuresNamed {
+		for _, name := range []string{"locked", "away", "old", "closed"} {
+			if a := v.signIn(name, "right"); a.StatusCode == 429 {
+				t.Fatalf("%s is told to wait", name)
+			}
+		}
+	}
+	for range failuresNamed - 1 {
+		v.signIn("ada", "guess")
+		v.signIn("away", "guess")
+	}
+	v.signIn("ada", "guess")
+	if a := v.signIn("ada", "right"); a.StatusCode != 429 {
+		t.Errorf("after %d guesses: %d", failuresNamed, a.StatusCode)
+	}
+}
+
 // Nobody learns from the form which names there are.
 func TestUnknownNameAndWrongPasswordAreTheSame(t *testing.T) {
 	s := open(t)
