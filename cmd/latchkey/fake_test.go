@@ -40,7 +40,8 @@ type fake struct {
 	called map[string]bool
 	last   proto.Message // the last request
 	status *latchkeyv1.Status
-	fail   error // what the next long task ends with
+	fail   error    // what the next long task ends with
+	files  []string // what was said of changed files, one line each
 }
 
 // serve starts the fake on both sockets.
@@ -74,7 +75,7 @@ func (f *fake) seen(method string, req any) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.called[method] = true
-	if m, ok := req.(proto.Message); ok {
+	if m, ok := req.(proto.Message); ok && method != latchkeyv1.MachineService_RecordFiles_FullMethodName { // which follows others
 		f.last = proto.Clone(m)
 	}
 }

@@ -118,7 +118,7 @@ func (a *app) join(ctx context.Context, req *latchkeyv1.JoinRequest, passwordStd
 	if made == nil {
 		return fault.New(fault.Internal, "the daemon ended the join without a result")
 	}
-	if err := a.krb5After(made); err != nil {
+	if err := a.krb5After(ctx, made); err != nil {
 		return err
 	}
 	if a.json {
@@ -149,7 +149,7 @@ func receive[T any](stream grpc.ServerStreamingClient[T], fn func(*T) error) err
 
 // krb5After writes the Kerberos files that are the administrator's. The join
 // has gone through already, so what fails here is told and not an end.
-func (a *app) krb5After(m *latchkeyv1.JoinResponse_Membership) error {
+func (a *app) krb5After(ctx context.Context, m *latchkeyv1.JoinResponse_Membership) error {
 	step := &latchkeyv1.Step{Id: "krb5-conf", Title: "Kerberos configuration of the machine", State: latchkeyv1.Step_STATE_DONE, Percent: 100}
 	if !a.root {
 		step.State, step.Detail = latchkeyv1.Step_STATE_WARNING, "not written: only root may"
@@ -161,6 +161,7 @@ func (a *app) krb5After(m *latchkeyv1.JoinResponse_Membership) error {
 		step.State, step.Detail, step.Remedy = latchkeyv1.Step_STATE_WARNING, "not written: "+err.Error(), fault.Remedy(err)
 		return a.step(step)
 	}
+	a.recorded(ctx, "join", paths(plan.Changes)...)
 	step.Detail = planned(plan)
 	return a.step(step)
 }
@@ -170,11 +171,7 @@ func planned(plan *krb5conf.Plan) string {
 	if len(plan.Changes) == 0 {
 		return "already as it should be"
 	}
-	paths := make([]string, len(plan.Changes))
-	for i, c := range plan.Changes {
-		paths[i] = c.Path
-	}
-	return strings.Join(append([]string{strings.Join(paths, ", ")}, plan.Notes...), "; ")
+	return strings.Join(append([]string{strings.Join(paths(plan.Changes), ", ")}, plan.Notes...), "; ")
 }
 
 // askAfter asks the person at the terminal what the join did not need and the
@@ -232,7 +229,7 @@ asked. The package does so before it is removed.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			if etcOnly {
-				return a.leaveEtc()
+				return a.leaveEtc(ctx)
 			}
 			conn, err := a.admin(ctx)
 			if err != nil {
@@ -257,7 +254,7 @@ asked. The package does so before it is removed.`,
 			if err != nil {
 				return err
 			}
-			if err := a.krb5Undo(); err != nil {
+			if err := a.krb5Undo(ctx); err != nil {
 				return err
 			}
 			return a.sambaStays()
@@ -274,7 +271,7 @@ asked. The package does so before it is removed.`,
 }
 
 // krb5Undo takes back what the join wrote to /etc.
-func (a *app) krb5Undo() error {
+func (a *app) krb5Undo(ctx context.Context) error {
 	step := &latchkeyv1.Step{Id: "krb5-conf", Title: "Kerberos configuration of the machine", State: latchkeyv1.Step_STATE_DONE, Percent: 100}
 	if !a.root {
 		step.State, step.Detail = latchkeyv1.Step_STATE_WARNING, "left as it is: only root may change it"
@@ -286,6 +283,7 @@ func (a *app) krb5Undo() error {
 		step.State, step.Detail, step.Remedy = latchkeyv1.Step_STATE_WARNING, "left as it is: "+err.Error(), fault.Remedy(err)
 		return a.step(step)
 	}
+	a.recorded(ctx, "leave", paths(plan.Changes)...)
 	step.Detail = planned(plan)
 	return a.step(step)
 }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"strings"
@@ -16,11 +17,11 @@ import (
 // leaveEtc takes back everything of latchkey's that is in /etc, and asks nobody:
 // neither the daemon nor the domain. The package calls it before its programs go,
 // and an administrator whose daemon does not start.
-func (a *app) leaveEtc() error {
+func (a *app) leaveEtc(ctx context.Context) error {
 	if !a.root {
 		return fault.WithRemedy(fault.New(fault.Denied, "leave --etc-only is root's: it changes files in /etc"), "run it as root, by sudo")
 	}
-	if err := a.krb5Undo(); err != nil {
+	if err := a.krb5Undo(ctx); err != nil {
 		return err
 	}
 	detail, err := a.hostKeysUndo()

@@ -86,6 +86,13 @@ func (f *fake) ReadAudit(r *latchkeyv1.ReadAuditRequest, s grpc.ServerStreamingS
 		{Time: ago(0), Action: "access-rule", Outcome: "allowed", Service: "sshd", Name: "alice", Rule: "allow sshd alice", Caller: "uid 1000, pid 4712"}}})
 }
 
+func (f *fake) RecordFiles(_ context.Context, r *latchkeyv1.RecordFilesRequest) (*latchkeyv1.RecordFilesResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.files = append(f.files, r.GetWhat()+": "+strings.Join(r.GetFiles(), ", "))
+	return &latchkeyv1.RecordFilesResponse{}, nil
+}
+
 func (f *fake) ListSshKeys(_ context.Context, r *latchkeyv1.ListSshKeysRequest) (*latchkeyv1.ListSshKeysResponse, error) {
 	if r.GetUser().GetName() != "alice" {
 		return nil, nobody

@@ -117,6 +117,7 @@ func (a *app) sambaEnable(ctx context.Context, smbConf string) (err error) {
 			return err
 		}
 	}
+	s.recorded(ctx, "samba enable", paths(plan.Changes())...)
 	if err := s.tellSmbd("smbd"); err != nil {
 		return err
 	}
@@ -246,6 +247,7 @@ func (a *app) sambaDisable(ctx context.Context, smbConf string) error {
 	if err := s.smb.Remove(plan); err != nil {
 		return err
 	}
+	s.recorded(ctx, "samba disable", paths(plan.Changes())...)
 	detail := "already without latchkey"
 	if len(plan.Changes()) > 0 {
 		detail = "as it was before"

@@ -116,6 +116,7 @@ func (a *app) sudoAdd(ctx context.Context, who string) error {
 	if err := a.sudoers().Add(ctx, grant); err != nil {
 		return err
 	}
+	a.recorded(ctx, "access sudo "+name, grant.File())
 	if err := a.sudoRules(ctx, conn, latchkeyv1.AccessRule_EFFECT_ALLOW, grant.SID); err != nil {
 		return fault.Wrap(fault.Unknown, "allow the services sudo and sudo-i", err)
 	}
@@ -179,6 +180,7 @@ func (a *app) sudoRemove(ctx context.Context, who string) error {
 		if err := files.Remove(g); err != nil {
 			return err
 		}
+		a.recorded(ctx, "access sudo --remove "+g.Name, g.File())
 		if conn == nil {
 			fmt.Fprintln(a.err, "latchkey: the daemon cannot be reached: the rules for sudo and sudo-i stay until `latchkey access remove`")
 		} else if err := a.sudoRules(ctx, conn, latchkeyv1.AccessRule_EFFECT_UNSPECIFIED, g.SID); err != nil {

@@ -14,6 +14,7 @@ import (
 	"encoding/hex"
 	"time"
 
+	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/identity"
 )
 
@@ -22,17 +23,20 @@ type Action string
 
 // The actions.
 const (
-	SignIn         Action = "sign-in"         // a password was tried
-	Account        Action = "account"         // may this person use the service, however they proved themselves
-	ChangePassword Action = "change-password" // a new password
-	Rule           Action = "access-rule"     // an administrator changed who may use a service
-	SetConfig      Action = "config-set"      // an administrator changed a setting
-	SetSso         Action = "sso-set"         // an administrator set up the sign-in with Entra ID
-	RevokeSession  Action = "session-revoke"  // an administrator ended browsers' sessions
-	RotateKey      Action = "machine-rotate"  // an administrator changed the machine's key
-	ImportIDs      Action = "ids-import"      // an administrator took numbers over
-	Join           Action = "join"            // the machine joined a domain
-	Leave          Action = "leave"           // the machine left its domain
+	SignIn         Action = "sign-in"          // a password was tried
+	Account        Action = "account"          // may this person use the service, however they proved themselves
+	ChangePassword Action = "change-password"  // a new password
+	Rule           Action = "access-rule"      // an administrator changed who may use a service
+	SetConfig      Action = "config-set"       // an administrator changed a setting
+	SetSso         Action = "sso-set"          // an administrator set up the sign-in with Entra ID
+	RevokeSession  Action = "session-revoke"   // an administrator ended browsers' sessions
+	RotateKey      Action = "machine-rotate"   // an administrator changed the machine's key
+	ImportIDs      Action = "ids-import"       // an administrator took numbers over
+	Join           Action = "join"             // the machine joined a domain
+	Leave          Action = "leave"            // the machine left its domain
+	LetGo          Action = "accept-deletions" // an administrator let go whom the directory no longer has
+	ChangeFiles    Action = "etc-files"        // root's command line changed files in /etc
+	RefusedCall    Action = "admin-call"       // somebody who is no administrator asked for what is theirs
 )
 
 // Outcome is what came of it.
@@ -45,6 +49,20 @@ const (
 	Failed    Outcome = "failed"
 	Abandoned Outcome = "abandoned"
 )
+
+// Of is what came of something that ended with err, and the kind of the fault:
+// refused, or failed where nobody could decide. "" goes with Allowed.
+func Of(err error) (o Outcome, reason string) {
+	if err == nil {
+		return Allowed, ""
+	}
+	kind := fault.KindOf(err)
+	switch kind {
+	case fault.Unreachable, fault.Internal, fault.Unknown:
+		return Failed, kind.String()
+	}
+	return Refused, kind.String()
+}
 
 // Event is one attempt. Empty fields are left out of the line.
 type Event struct {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/latchkey-nas/latchkey/internal/audit"
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/grpcapi"
 	"github.com/latchkey-nas/latchkey/internal/join"
@@ -66,6 +67,11 @@ func (d *Daemon) Rotate(ctx context.Context, progress grpcapi.Progress) (*latchk
 		return nil, err
 	}
 	defer done()
+	return d.rotate(ctx, progress)
+}
+
+// rotate is Rotate once no other task is under way.
+func (d *Daemon) rotate(ctx context.Context, progress grpcapi.Progress) (*latchkeyv1.RotateMachineKeyResponse_Rotation, error) {
 	ctx, cancel := d.detach(ctx)
 	defer cancel()
 	r, err := d.joiner.Rotate(ctx, d.settings.now().Directory.KeyInterval, func(s join.Step) { progress(step(s)) })
@@ -115,11 +121,24 @@ func (d *Daemon) keepKeyYoung(ctx context.Context) {
 // rotateQuietly is Rotate without anybody who looks. It returns how long to wait
 // before looking again.
 func (d *Daemon) rotateQuietly(ctx context.Context) time.Duration {
-	_, err := d.Rotate(ctx, func(*latchkeyv1.Step) {})
-	if err != nil && ctx.Err() == nil {
+	done, err := d.begun()
+	if err != nil {
+		return keyBusy
+	}
+	defer done()
+	r, err := d.rotate(ctx, func(*latchkeyv1.Step) {})
+	if err != nil && ctx.Err() != nil {
+		return keyBusy
+	}
+	e := audit.Event{Action: audit.RotateKey, Door: "latchkeyd", Caller: "by itself"}
+	if e.Outcome, e.Reason = audit.Of(err); err != nil {
+		e.Detail = err.Error()
+		d.audit.Record(e)
 		d.log.Warn("the machine's key was not changed; the present one goes on to work", "error", err, "remedy", fault.Remedy(err))
 		return keyBusy
 	}
+	e.Detail = fmt.Sprintf("key version %d", r.GetKeyVersion())
+	d.audit.Record(e)
 	return keyBusy / 10 // the record says when
 }
 

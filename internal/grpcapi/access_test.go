@@ -104,8 +104,8 @@ func TestContainersRootIsRefusedEveryAdminMethodOnAPI(t *testing.T) {
 			}
 		}
 	}
-	if n != 14 {
-		t.Errorf("%d admin methods, want 14", n)
+	if n != 15 {
+		t.Errorf("%d admin methods, want 15", n)
 	}
 }
 

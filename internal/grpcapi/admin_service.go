@@ -4,6 +4,7 @@ package grpcapi
 
 import (
 	"context"
+	"fmt"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -129,10 +130,21 @@ func (s *adminService) Sync(req *latchkeyv1.SyncRequest, ss grpc.ServerStreaming
 	result, err := s.admin.Syncer.Sync(ss.Context(), SyncRequest{
 		Full: req.GetFull(), AcceptDeletions: req.GetAcceptDeletions()}, p.tell)
 	p.end()
+	if req.GetAcceptDeletions() {
+		s.changes.record(ss.Context(), latchkeyv1.AdminService_Sync_FullMethodName, audit.Event{}, removed(result), err)
+	}
 	if err != nil {
 		return err
 	}
 	return ss.Send(&latchkeyv1.SyncResponse{Result: result})
+}
+
+// removed says what a pass let go.
+func removed(r *latchkeyv1.SyncResponse_Result) string {
+	if r == nil {
+		return ""
+	}
+	return fmt.Sprintf("%d removed", r.GetRemoved())
 }
 
 func (s *adminService) GetStatus(ctx context.Context, _ *latchkeyv1.GetStatusRequest) (*latchkeyv1.Status, error) {

@@ -6,7 +6,6 @@ import (
 	"context"
 
 	"github.com/latchkey-nas/latchkey/internal/audit"
-	"github.com/latchkey-nas/latchkey/internal/fault"
 	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
 )
 
@@ -19,8 +18,10 @@ var changing = map[string]audit.Action{
 	latchkeyv1.AdminService_Join_FullMethodName:               audit.Join,
 	latchkeyv1.AdminService_Leave_FullMethodName:              audit.Leave,
 	latchkeyv1.AdminService_SetConfig_FullMethodName:          audit.SetConfig,
+	latchkeyv1.AdminService_Sync_FullMethodName:               audit.LetGo, // with accept_deletions only
 	latchkeyv1.MachineService_RotateMachineKey_FullMethodName: audit.RotateKey,
 	latchkeyv1.MachineService_ImportIds_FullMethodName:        audit.ImportIDs,
+	latchkeyv1.MachineService_RecordFiles_FullMethodName:      audit.ChangeFiles,
 	latchkeyv1.SsoAdminService_SetSso_FullMethodName:          audit.SetSso,
 	latchkeyv1.SsoService_RevokeSession_FullMethodName:        audit.RevokeSession,
 }
@@ -34,13 +35,7 @@ func (c changes) record(ctx context.Context, method string, e audit.Event, what 
 	if c.to == nil {
 		return
 	}
-	e.Action, e.Outcome, e.Detail, e.Door, e.Caller = changing[method], audit.Allowed, what, "grpc", callerOf(ctx)
-	if err != nil {
-		kind := fault.KindOf(err)
-		e.Outcome, e.Reason = audit.Refused, kind.String()
-		if kind == fault.Unreachable || kind == fault.Internal || kind == fault.Unknown {
-			e.Outcome = audit.Failed
-		}
-	}
+	e.Action, e.Detail, e.Door, e.Caller = changing[method], what, "grpc", callerOf(ctx)
+	e.Outcome, e.Reason = audit.Of(err)
 	c.to.Record(e)
 }

@@ -11,6 +11,9 @@ import (
 	"sync"
 	"testing"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/latchkey-nas/latchkey/internal/audit"
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/grpcapi"
@@ -86,6 +89,12 @@ func TestEveryChangeIsOneEvent(t *testing.T) {
 	b.work.join = func(context.Context, grpcapi.JoinRequest, grpcapi.Progress) (*latchkeyv1.JoinResponse_Membership, error) {
 		return nil, failure
 	}
+	b.work.sync = func(context.Context, grpcapi.SyncRequest, grpcapi.Progress) (*latchkeyv1.SyncResponse_Result, error) {
+		if failure != nil {
+			return nil, failure
+		}
+		return &latchkeyv1.SyncResponse_Result{Removed: 12}, nil
+	}
 	b.work.leave = func(context.Context, grpcapi.LeaveRequest, grpcapi.Progress) error { return failure }
 
 	alice := &latchkeyv1.RevokeSessionRequest_User{User: &latchkeyv1.Key{Key: &latchkeyv1.Key_Name{Name: "alice"}}}
@@ -146,6 +155,10 @@ func TestEveryChangeIsOneEvent(t *testing.T) {
 		{"session list", func() error { _, err := sso.ListSessions(bg(t), &latchkeyv1.ListSessionsRequest{}); return err }, "", ""},
 		{"machine rotate", func() error { return drained(machine.RotateMachineKey(bg(t), &latchkeyv1.RotateMachineKeyRequest{})) },
 			`machine-rotate allowed "" "key version 3" row 0 "" ""`, `machine-rotate refused "malformed" "" row 0 "" ""`},
+		{"sync --accept-deletions", func() error {
+			return drained(adm.Sync(bg(t), &latchkeyv1.SyncRequest{AcceptDeletions: true}))
+		}, `accept-deletions allowed "" "12 removed" row 0 "" ""`, `accept-deletions refused "malformed" "" row 0 "" ""`},
+		{"sync --full", func() error { return drained(adm.Sync(bg(t), &latchkeyv1.SyncRequest{Full: true})) }, "", ""},
 		{"ids import", func() error { return imported(false) }, `ids-import allowed "" "1 entries" row 0 "" ""`, `ids-import refused "malformed" "1 entries" row 0 "" ""`},
 		{"ids import --dry-run", func() error { return imported(true) }, "", ""},
 		{"join", func() error {
@@ -188,9 +201,79 @@ func TestEveryChangeIsOneEvent(t *testing.T) {
 	}
 }
 
+// The command line tells which files it changed, and the event says who it was;
+// what is no list of files is not written down.
+func TestRecordFiles(t *testing.T) {
+	b := open(t, peer.Limits{})
+	long := strings.Repeat("x", 257)
+	for _, tc := range []struct {
+		as    peer.Caller
+		what  string
+		files []string
+		code  codes.Code
+		line  string
+	}{
+		{root, "samba enable", []string{"/etc/samba/latchkey.conf", "/etc/samba/smb.conf"}, codes.OK,
+			`etc-files allowed "" "samba enable: /etc/samba/latchkey.conf, /etc/samba/smb.conf" row 0 "" "" door grpc by uid 0, pid 0`},
+		{user, "samba enable", []string{"/etc/passwd"}, codes.PermissionDenied,
+			`admin-call refused "denied" "MachineService/RecordFiles on admin.sock" row 0 "" "" door grpc by uid 1001, pid 0`},
+		{root, "samba enable", nil, codes.InvalidArgument, ""},
+		{root, "", []string{"/etc/passwd"}, codes.InvalidArgument, ""},
+		{root, "join", []string{long}, codes.InvalidArgument, ""},
+		{root, "join", slices.Repeat([]string{"/etc/x"}, 33), codes.InvalidArgument, ""},
+	} {
+		b.events.take()
+		_, err := latchkeyv1.NewMachineServiceClient(b.dial(peer.Admin, tc.as)).RecordFiles(bg(t), &latchkeyv1.RecordFilesRequest{What: tc.what, Files: tc.files})
+		if status.Code(err) != tc.code {
+			t.Errorf("%s, %.40q: %v, want %v", tc.as, tc.files, err, tc.code)
+		}
+		if got := strings.Join(b.events.take(), "\n"); got != tc.line {
+			t.Errorf("%s, %.40q: recorded %q, want %q", tc.as, tc.files, got, tc.line)
+		}
+	}
+}
+
+// Who asks for what is the administrators' is an event of the audit: each call
+// one, up to ten a minute of a user, so that nobody fills the disk.
+func TestCallsThatAreRefusedAreRecorded(t *testing.T) {
+	b := open(t, peer.Limits{})
+	status := func(door peer.Name, as peer.Caller) {
+		if _, err := latchkeyv1.NewAdminServiceClient(b.dial(door, as)).GetStatus(bg(t), &latchkeyv1.GetStatusRequest{}); err == nil {
+			t.Fatalf("%s may ask on %s", as, door)
+		}
+	}
+	lookup := func(door peer.Name, as peer.Caller) error {
+		_, err := latchkeyv1.NewIdentityServiceClient(b.dial(door, as)).GetUser(bg(t), &latchkeyv1.GetUserRequest{Key: byName("alice")})
+		return err
+	}
+	b.events.take()
+	status(peer.API, root) // a container's
+	status(peer.Admin, user)
+	if lookup(peer.API, user) != nil || lookup(peer.Admin, user) == nil {
+		t.Error("lookups")
+	}
+	_, _ = latchkeyv1.NewLoginServiceClient(b.dial(peer.API, user)).CheckAccess(bg(t), &latchkeyv1.CheckAccessRequest{}) // an app's, not an administrator's
+	const line = `admin-call refused "denied" %q row 0 "" "" door grpc by %s`
+	want := []string{fmt.Sprintf(line, "AdminService/GetStatus on api.sock", "uid 0, pid 0"), fmt.Sprintf(line, "AdminService/GetStatus on admin.sock", "uid 1001, pid 0"),
+		fmt.Sprintf(line, "IdentityService/GetUser on admin.sock", "uid 1001, pid 0")}
+	if got := b.events.take(); !slices.Equal(got, want) {
+		t.Errorf("recorded\n%s, want\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	for range 30 {
+		status(peer.API, stranger)
+	}
+	if got := b.events.take(); len(got) != 10 || !strings.Contains(got[9], "more of this minute are not recorded") || strings.Contains(got[8], "more of this") {
+		t.Errorf("of 30 calls of one user: %q", got)
+	}
+	status(peer.API, user)
+	if got := b.events.take(); len(got) != 1 {
+		t.Errorf("of another user after that: %q", got)
+	}
+}
+
 // A method for administrators either only looks, or is recorded.
 func TestMethodsThatChangeAreRecorded(t *testing.T) {
-	looks := []string{"AdminService/GetStatus", "AdminService/Sync", "MachineService/ExportIds", "MachineService/ReadAudit",
+	looks := []string{"AdminService/GetStatus", "MachineService/ExportIds", "MachineService/ReadAudit",
 		"SsoAdminService/GetSso", "SsoAdminService/TestSso", "AccessService/ListAccessRules",
 		"AccessService/SetAccessRules"} // which package login records
 	for _, m := range peer.Methods() {

@@ -84,9 +84,10 @@ func New(c Config) *Server {
 	}
 	s := &Server{c: c, doors: map[peer.Name]*door{}, health: health.NewServer()}
 	s.SetServing(false)
+	strayed := &strays{to: c.Audit}
 	for _, name := range []peer.Name{peer.API, peer.Admin} {
 		d := &door{name: name, gate: peer.NewGate(name, c.Limits, c.Log, c.Identify)}
-		d.guard = &guard{door: name, policy: c.Policy, limits: c.Limits, log: newSparing(c.Log)}
+		d.guard = &guard{door: name, policy: c.Policy, limits: c.Limits, log: newSparing(c.Log), strays: strayed}
 		d.guard.calls.interval = min(time.Second, c.Limits.CallTimeout/4)
 		d.server = grpc.NewServer(s.options(d)...)
 		d.server.RegisterService(identityDesc(), &identityService{directory: c.Directory, limits: c.Limits})

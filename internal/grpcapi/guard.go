@@ -34,6 +34,7 @@ type guard struct {
 	policy *peer.Policy
 	limits peer.Limits
 	log    *sparing
+	strays *strays
 	calls  calls
 }
 
@@ -93,6 +94,7 @@ func (g *guard) check(ctx context.Context, method string) (*call, error) {
 		return nil, refusal{fault.New(fault.Denied, "the caller is not known")}
 	}
 	if err := g.policy.Check(g.door, method, c.conn.Caller()); err != nil {
+		g.strays.record(g.door, method, c.conn.Caller())
 		return c, refusal{err}
 	}
 	return c, nil

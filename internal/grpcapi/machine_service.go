@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"google.golang.org/grpc"
 
@@ -107,6 +108,23 @@ func (s *machineService) ImportIds(ss grpc.ClientStreamingServer[latchkeyv1.Impo
 		return err
 	}
 	return ss.SendAndClose(resp)
+}
+
+// Limits of RecordFiles: more than the command line ever changes at once.
+const (
+	maxFiles    = 32
+	maxFileText = 256 // bytes of a path, and of what was done
+)
+
+func (s *machineService) RecordFiles(ctx context.Context, req *latchkeyv1.RecordFilesRequest) (*latchkeyv1.RecordFilesResponse, error) {
+	switch files := req.GetFiles(); {
+	case len(files) == 0 || len(files) > maxFiles:
+		return nil, bad("files", "are %d, not 1 to %d", len(files), maxFiles)
+	case slices.ContainsFunc(append(files, req.GetWhat()), func(text string) bool { return len(text) > maxFileText || text == "" }):
+		return nil, bad("files", "or what was done is empty, or longer than %d bytes", maxFileText)
+	}
+	s.changes.record(ctx, latchkeyv1.MachineService_RecordFiles_FullMethodName, audit.Event{}, req.GetWhat()+": "+strings.Join(req.GetFiles(), ", "), nil)
+	return &latchkeyv1.RecordFilesResponse{}, nil
 }
 
 func (s *machineService) ReadAudit(req *latchkeyv1.ReadAuditRequest, ss grpc.ServerStreamingServer[latchkeyv1.ReadAuditResponse]) error {

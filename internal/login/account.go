@@ -5,6 +5,7 @@ package login
 import (
 	"context"
 	"encoding/json"
+	"strings"
 
 	"github.com/latchkey-nas/latchkey/internal/access"
 	"github.com/latchkey-nas/latchkey/internal/audit"
@@ -107,7 +108,27 @@ func (l *Login) policy(ctx context.Context) (access.Policy, error) {
 // SetRules makes one rule for each who, durably, all or none. who is "*" for
 // every domain user, "%group", a SID, or a user by any form of name. It returns
 // the rules. fault.NotFound: a who is nobody. effect 0 takes the rules away.
+//
+// Each rule that is made or taken away is an event of the audit; of a call that
+// fails, one.
 func (l *Login) SetRules(ctx context.Context, caller, service string, effect access.Effect, who ...string) ([]access.Rule, error) {
+	made, err := l.setRules(ctx, service, effect, who)
+	if err != nil {
+		outcome, reason := audit.Of(err)
+		l.c.Audit.Record(audit.Event{Action: audit.Rule, Outcome: outcome, Reason: reason, Detail: err.Error(), Service: service, Asked: strings.Join(who, ", "), Caller: caller})
+		return nil, err
+	}
+	for _, r := range made {
+		what := r.String()
+		if effect == 0 {
+			what = "remove " + r.Service + " " + r.Who()
+		}
+		l.c.Audit.Record(audit.Event{Action: audit.Rule, Outcome: audit.Allowed, Service: r.Service, Row: r.Row, Name: r.Name, Caller: caller, Rule: what})
+	}
+	return made, nil
+}
+
+func (l *Login) setRules(ctx context.Context, service string, effect access.Effect, who []string) ([]access.Rule, error) {
 	if err := access.CheckService(service, effect); err != nil {
 		return nil, err
 	}
@@ -147,13 +168,6 @@ func (l *Login) SetRules(ctx context.Context, caller, service string, effect acc
 		return nil, err
 	}
 	l.rules = p
-	for _, r := range made {
-		what := r.String()
-		if effect == 0 {
-			what = "remove " + r.Service + " " + r.Who()
-		}
-		l.c.Audit.Record(audit.Event{Action: audit.Rule, Outcome: audit.Allowed, Service: r.Service, Row: r.Row, Name: r.Name, Caller: caller, Rule: what})
-	}
 	return made, nil
 }
 

@@ -22,7 +22,6 @@ import (
 
 	"github.com/latchkey-nas/latchkey/internal/access"
 	"github.com/latchkey-nas/latchkey/internal/audit"
-	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/kerberos"
 	"github.com/latchkey-nas/latchkey/internal/secret"
@@ -233,13 +232,8 @@ func (a *attempt) end(err error) error {
 	a.ended = true
 	e := &a.event
 	e.Milliseconds = float64(a.l.c.Now().Sub(a.begun).Microseconds()) / 1000
-	switch kind := fault.KindOf(err); {
-	case err == nil:
-		e.Outcome = audit.Allowed
-	case kind == fault.Unreachable || kind == fault.Internal || kind == fault.Unknown:
-		e.Outcome, e.Reason, e.Detail = audit.Failed, kind.String(), err.Error()
-	default:
-		e.Outcome, e.Reason, e.Detail = audit.Refused, kind.String(), err.Error()
+	if e.Outcome, e.Reason = audit.Of(err); err != nil {
+		e.Detail = err.Error()
 	}
 	a.l.c.Audit.Record(*e)
 	if err != nil && a.proved {

@@ -73,6 +73,7 @@ var access = map[string]rule{
 	"/latchkey.v1.MachineService/ExportIds":        {Nobody, Administrators},
 	"/latchkey.v1.MachineService/ImportIds":        {Nobody, Administrators},
 	"/latchkey.v1.MachineService/ReadAudit":        {Nobody, Administrators},
+	"/latchkey.v1.MachineService/RecordFiles":      {Nobody, Administrators},
 
 	"/latchkey.v1.LoginService/Authenticate":    {Authenticators, Administrators},
 	"/latchkey.v1.LoginService/CheckAccess":     {Authenticators, Administrators},

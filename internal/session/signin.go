@@ -231,11 +231,8 @@ func (s *Sessions) openFlight(a Answer, cookie string) (*flight, error) {
 // failed records an attempt that package login never heard of.
 func (s *Sessions) failed(from From, err error) error {
 	if s.c.Audit != nil && ReasonOf(err) != Quiet {
-		outcome, kind := audit.Refused, fault.KindOf(err)
-		if kind == fault.Unreachable || kind == fault.Internal || kind == fault.Unknown {
-			outcome = audit.Failed
-		}
-		s.c.Audit.Record(audit.Event{ID: audit.NewID(), Time: s.c.Now(), Action: audit.SignIn, Outcome: outcome, Reason: kind.String(),
+		outcome, reason := audit.Of(err)
+		s.c.Audit.Record(audit.Event{ID: audit.NewID(), Time: s.c.Now(), Action: audit.SignIn, Outcome: outcome, Reason: reason,
 			Detail: err.Error(), Door: "web", Service: Service, How: "oidc", RemoteHost: from.RemoteHost})
 	}
 	return err

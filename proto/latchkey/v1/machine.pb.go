@@ -73,7 +73,97 @@ func (x IdEntry_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use IdEntry_Kind.Descriptor instead.
 func (IdEntry_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{3, 0}
+	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{5, 0}
+}
+
+type RecordFilesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was done, as "samba enable"; at most 256 bytes.
+	What string `protobuf:"bytes,1,opt,name=what,proto3" json:"what,omitempty"`
+	// The files that were written or removed; 1 to 32.
+	Files         []string `protobuf:"bytes,2,rep,name=files,proto3" json:"files,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordFilesRequest) Reset() {
+	*x = RecordFilesRequest{}
+	mi := &file_latchkey_v1_machine_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordFilesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordFilesRequest) ProtoMessage() {}
+
+func (x *RecordFilesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_latchkey_v1_machine_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordFilesRequest.ProtoReflect.Descriptor instead.
+func (*RecordFilesRequest) Descriptor() ([]byte, []int) {
+	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *RecordFilesRequest) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *RecordFilesRequest) GetFiles() []string {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+type RecordFilesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordFilesResponse) Reset() {
+	*x = RecordFilesResponse{}
+	mi := &file_latchkey_v1_machine_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordFilesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordFilesResponse) ProtoMessage() {}
+
+func (x *RecordFilesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_latchkey_v1_machine_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordFilesResponse.ProtoReflect.Descriptor instead.
+func (*RecordFilesResponse) Descriptor() ([]byte, []int) {
+	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{1}
 }
 
 type RotateMachineKeyRequest struct {
@@ -84,7 +174,7 @@ type RotateMachineKeyRequest struct {
 
 func (x *RotateMachineKeyRequest) Reset() {
 	*x = RotateMachineKeyRequest{}
-	mi := &file_latchkey_v1_machine_proto_msgTypes[0]
+	mi := &file_latchkey_v1_machine_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -96,7 +186,7 @@ func (x *RotateMachineKeyRequest) String() string {
 func (*RotateMachineKeyRequest) ProtoMessage() {}
 
 func (x *RotateMachineKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_machine_proto_msgTypes[0]
+	mi := &file_latchkey_v1_machine_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -109,7 +199,7 @@ func (x *RotateMachineKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateMachineKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateMachineKeyRequest) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{0}
+	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{2}
 }
 
 type RotateMachineKeyResponse struct {
@@ -123,7 +213,7 @@ type RotateMachineKeyResponse struct {
 
 func (x *RotateMachineKeyResponse) Reset() {
 	*x = RotateMachineKeyResponse{}
-	mi := &file_latchkey_v1_machine_proto_msgTypes[1]
+	mi := &file_latchkey_v1_machine_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -135,7 +225,7 @@ func (x *RotateMachineKeyResponse) String() string {
 func (*RotateMachineKeyResponse) ProtoMessage() {}
 
 func (x *RotateMachineKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_machine_proto_msgTypes[1]
+	mi := &file_latchkey_v1_machine_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -148,7 +238,7 @@ func (x *RotateMachineKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateMachineKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateMachineKeyResponse) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{1}
+	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *RotateMachineKeyResponse) GetStep() *Step {
@@ -180,7 +270,7 @@ type IdsHeader struct {
 
 func (x *IdsHeader) Reset() {
 	*x = IdsHeader{}
-	mi := &file_latchkey_v1_machine_proto_msgTypes[2]
+	mi := &file_latchkey_v1_machine_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -192,7 +282,7 @@ func (x *IdsHeader) String() string {
 func (*IdsHeader) ProtoMessage() {}
 
 func (x *IdsHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_machine_proto_msgTypes[2]
+	mi := &file_latchkey_v1_machine_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -205,7 +295,7 @@ func (x *IdsHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdsHeader.ProtoReflect.Descriptor instead.
 func (*IdsHeader) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{2}
+	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *IdsHeader) GetDomain() string {
@@ -261,7 +351,7 @@ type IdEntry struct {
 
 func (x *IdEntry) Reset() {
 	*x = IdEntry{}
-	mi := &file_latchkey_v1_machine_proto_msgTypes[3]
+	mi := &file_latchkey_v1_machine_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -273,7 +363,7 @@ func (x *IdEntry) String() string {
 func (*IdEntry) ProtoMessage() {}
 
 func (x *IdEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_machine_proto_msgTypes[3]
+	mi := &file_latchkey_v1_machine_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -286,7 +376,7 @@ func (x *IdEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdEntry.ProtoReflect.Descriptor instead.
 func (*IdEntry) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{3}
+	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *IdEntry) GetKind() IdEntry_Kind {
@@ -339,7 +429,7 @@ type ExportIdsRequest struct {
 
 func (x *ExportIdsRequest) Reset() {
 	*x = ExportIdsRequest{}
-	mi := &file_latchkey_v1_machine_proto_msgTypes[4]
+	mi := &file_latchkey_v1_machine_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -351,7 +441,7 @@ func (x *ExportIdsRequest) String() string {
 func (*ExportIdsRequest) ProtoMessage() {}
 
 func (x *ExportIdsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_machine_proto_msgTypes[4]
+	mi := &file_latchkey_v1_machine_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -364,7 +454,7 @@ func (x *ExportIdsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportIdsRequest.ProtoReflect.Descriptor instead.
 func (*ExportIdsRequest) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{4}
+	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{6}
 }
 
 type ExportIdsResponse struct {
@@ -377,7 +467,7 @@ type ExportIdsResponse struct {
 
 func (x *ExportIdsResponse) Reset() {
 	*x = ExportIdsResponse{}
-	mi := &file_latchkey_v1_machine_proto_msgTypes[5]
+	mi := &file_latchkey_v1_machine_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -389,7 +479,7 @@ func (x *ExportIdsResponse) String() string {
 func (*ExportIdsResponse) ProtoMessage() {}
 
 func (x *ExportIdsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_machine_proto_msgTypes[5]
+	mi := &file_latchkey_v1_machine_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -402,7 +492,7 @@ func (x *ExportIdsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportIdsResponse.ProtoReflect.Descriptor instead.
 func (*ExportIdsResponse) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{5}
+	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ExportIdsResponse) GetHeader() *IdsHeader {
@@ -432,7 +522,7 @@ type ImportIdsRequest struct {
 
 func (x *ImportIdsRequest) Reset() {
 	*x = ImportIdsRequest{}
-	mi := &file_latchkey_v1_machine_proto_msgTypes[6]
+	mi := &file_latchkey_v1_machine_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -444,7 +534,7 @@ func (x *ImportIdsRequest) String() string {
 func (*ImportIdsRequest) ProtoMessage() {}
 
 func (x *ImportIdsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_machine_proto_msgTypes[6]
+	mi := &file_latchkey_v1_machine_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -457,7 +547,7 @@ func (x *ImportIdsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportIdsRequest.ProtoReflect.Descriptor instead.
 func (*ImportIdsRequest) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{6}
+	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ImportIdsRequest) GetHeader() *IdsHeader {
@@ -500,7 +590,7 @@ type ImportIdsResponse struct {
 
 func (x *ImportIdsResponse) Reset() {
 	*x = ImportIdsResponse{}
-	mi := &file_latchkey_v1_machine_proto_msgTypes[7]
+	mi := &file_latchkey_v1_machine_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -512,7 +602,7 @@ func (x *ImportIdsResponse) String() string {
 func (*ImportIdsResponse) ProtoMessage() {}
 
 func (x *ImportIdsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_machine_proto_msgTypes[7]
+	mi := &file_latchkey_v1_machine_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -525,7 +615,7 @@ func (x *ImportIdsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportIdsResponse.ProtoReflect.Descriptor instead.
 func (*ImportIdsResponse) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{7}
+	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ImportIdsResponse) GetSame() int64 {
@@ -588,7 +678,7 @@ type ReadAuditRequest struct {
 
 func (x *ReadAuditRequest) Reset() {
 	*x = ReadAuditRequest{}
-	mi := &file_latchkey_v1_machine_proto_msgTypes[8]
+	mi := &file_latchkey_v1_machine_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -600,7 +690,7 @@ func (x *ReadAuditRequest) String() string {
 func (*ReadAuditRequest) ProtoMessage() {}
 
 func (x *ReadAuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_machine_proto_msgTypes[8]
+	mi := &file_latchkey_v1_machine_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -613,7 +703,7 @@ func (x *ReadAuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadAuditRequest.ProtoReflect.Descriptor instead.
 func (*ReadAuditRequest) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{8}
+	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ReadAuditRequest) GetUser() string {
@@ -660,7 +750,7 @@ type ReadAuditResponse struct {
 
 func (x *ReadAuditResponse) Reset() {
 	*x = ReadAuditResponse{}
-	mi := &file_latchkey_v1_machine_proto_msgTypes[9]
+	mi := &file_latchkey_v1_machine_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -672,7 +762,7 @@ func (x *ReadAuditResponse) String() string {
 func (*ReadAuditResponse) ProtoMessage() {}
 
 func (x *ReadAuditResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_machine_proto_msgTypes[9]
+	mi := &file_latchkey_v1_machine_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -685,7 +775,7 @@ func (x *ReadAuditResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadAuditResponse.ProtoReflect.Descriptor instead.
 func (*ReadAuditResponse) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{9}
+	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ReadAuditResponse) GetEvents() []*AuditEvent {
@@ -739,7 +829,7 @@ type AuditEvent struct {
 
 func (x *AuditEvent) Reset() {
 	*x = AuditEvent{}
-	mi := &file_latchkey_v1_machine_proto_msgTypes[10]
+	mi := &file_latchkey_v1_machine_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -751,7 +841,7 @@ func (x *AuditEvent) String() string {
 func (*AuditEvent) ProtoMessage() {}
 
 func (x *AuditEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_machine_proto_msgTypes[10]
+	mi := &file_latchkey_v1_machine_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -764,7 +854,7 @@ func (x *AuditEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEvent.ProtoReflect.Descriptor instead.
 func (*AuditEvent) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{10}
+	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AuditEvent) GetTime() *timestamppb.Timestamp {
@@ -952,7 +1042,7 @@ type RotateMachineKeyResponse_Rotation struct {
 
 func (x *RotateMachineKeyResponse_Rotation) Reset() {
 	*x = RotateMachineKeyResponse_Rotation{}
-	mi := &file_latchkey_v1_machine_proto_msgTypes[11]
+	mi := &file_latchkey_v1_machine_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -964,7 +1054,7 @@ func (x *RotateMachineKeyResponse_Rotation) String() string {
 func (*RotateMachineKeyResponse_Rotation) ProtoMessage() {}
 
 func (x *RotateMachineKeyResponse_Rotation) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_machine_proto_msgTypes[11]
+	mi := &file_latchkey_v1_machine_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -977,7 +1067,7 @@ func (x *RotateMachineKeyResponse_Rotation) ProtoReflect() protoreflect.Message 
 
 // Deprecated: Use RotateMachineKeyResponse_Rotation.ProtoReflect.Descriptor instead.
 func (*RotateMachineKeyResponse_Rotation) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{1, 0}
+	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{3, 0}
 }
 
 func (x *RotateMachineKeyResponse_Rotation) GetKeyVersion() int32 {
@@ -1026,7 +1116,7 @@ type ImportIdsResponse_Change struct {
 
 func (x *ImportIdsResponse_Change) Reset() {
 	*x = ImportIdsResponse_Change{}
-	mi := &file_latchkey_v1_machine_proto_msgTypes[12]
+	mi := &file_latchkey_v1_machine_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1038,7 +1128,7 @@ func (x *ImportIdsResponse_Change) String() string {
 func (*ImportIdsResponse_Change) ProtoMessage() {}
 
 func (x *ImportIdsResponse_Change) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_machine_proto_msgTypes[12]
+	mi := &file_latchkey_v1_machine_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1051,7 +1141,7 @@ func (x *ImportIdsResponse_Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportIdsResponse_Change.ProtoReflect.Descriptor instead.
 func (*ImportIdsResponse_Change) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{7, 0}
+	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{9, 0}
 }
 
 func (x *ImportIdsResponse_Change) GetEntry() *IdEntry {
@@ -1079,7 +1169,7 @@ type ImportIdsResponse_Conflict struct {
 
 func (x *ImportIdsResponse_Conflict) Reset() {
 	*x = ImportIdsResponse_Conflict{}
-	mi := &file_latchkey_v1_machine_proto_msgTypes[13]
+	mi := &file_latchkey_v1_machine_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1091,7 +1181,7 @@ func (x *ImportIdsResponse_Conflict) String() string {
 func (*ImportIdsResponse_Conflict) ProtoMessage() {}
 
 func (x *ImportIdsResponse_Conflict) ProtoReflect() protoreflect.Message {
-	mi := &file_latchkey_v1_machine_proto_msgTypes[13]
+	mi := &file_latchkey_v1_machine_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1104,7 +1194,7 @@ func (x *ImportIdsResponse_Conflict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportIdsResponse_Conflict.ProtoReflect.Descriptor instead.
 func (*ImportIdsResponse_Conflict) Descriptor() ([]byte, []int) {
-	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{7, 1}
+	return file_latchkey_v1_machine_proto_rawDescGZIP(), []int{9, 1}
 }
 
 func (x *ImportIdsResponse_Conflict) GetEntry() *IdEntry {
@@ -1125,7 +1215,11 @@ var File_latchkey_v1_machine_proto protoreflect.FileDescriptor
 
 const file_latchkey_v1_machine_proto_rawDesc = "" +
 	"\n" +
-	"\x19latchkey/v1/machine.proto\x12\vlatchkey.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17latchkey/v1/admin.proto\"\x19\n" +
+	"\x19latchkey/v1/machine.proto\x12\vlatchkey.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17latchkey/v1/admin.proto\">\n" +
+	"\x12RecordFilesRequest\x12\x12\n" +
+	"\x04what\x18\x01 \x01(\tR\x04what\x12\x14\n" +
+	"\x05files\x18\x02 \x03(\tR\x05files\"\x15\n" +
+	"\x13RecordFilesResponse\"\x19\n" +
 	"\x17RotateMachineKeyRequest\"\xf2\x02\n" +
 	"\x18RotateMachineKeyResponse\x12%\n" +
 	"\x04step\x18\x01 \x01(\v2\x11.latchkey.v1.StepR\x04step\x12J\n" +
@@ -1212,12 +1306,13 @@ const file_latchkey_v1_machine_proto_rawDesc = "" +
 	"\x04rule\x18\x15 \x01(\tR\x04rule\x12\x12\n" +
 	"\x04sent\x18\x16 \x01(\bR\x04sent\x12\"\n" +
 	"\fmilliseconds\x18\x17 \x01(\x01R\fmilliseconds\x12\x12\n" +
-	"\x04hint\x18\x18 \x01(\tR\x04hint2\xdd\x02\n" +
+	"\x04hint\x18\x18 \x01(\tR\x04hint2\xaf\x03\n" +
 	"\x0eMachineService\x12a\n" +
 	"\x10RotateMachineKey\x12$.latchkey.v1.RotateMachineKeyRequest\x1a%.latchkey.v1.RotateMachineKeyResponse0\x01\x12L\n" +
 	"\tExportIds\x12\x1d.latchkey.v1.ExportIdsRequest\x1a\x1e.latchkey.v1.ExportIdsResponse0\x01\x12L\n" +
 	"\tImportIds\x12\x1d.latchkey.v1.ImportIdsRequest\x1a\x1e.latchkey.v1.ImportIdsResponse(\x01\x12L\n" +
-	"\tReadAudit\x12\x1d.latchkey.v1.ReadAuditRequest\x1a\x1e.latchkey.v1.ReadAuditResponse0\x01B?Z=github.com/latchkey-nas/latchkey/proto/latchkey/v1;latchkeyv1b\x06proto3"
+	"\tReadAudit\x12\x1d.latchkey.v1.ReadAuditRequest\x1a\x1e.latchkey.v1.ReadAuditResponse0\x01\x12P\n" +
+	"\vRecordFiles\x12\x1f.latchkey.v1.RecordFilesRequest\x1a .latchkey.v1.RecordFilesResponseB?Z=github.com/latchkey-nas/latchkey/proto/latchkey/v1;latchkeyv1b\x06proto3"
 
 var (
 	file_latchkey_v1_machine_proto_rawDescOnce sync.Once
@@ -1232,53 +1327,57 @@ func file_latchkey_v1_machine_proto_rawDescGZIP() []byte {
 }
 
 var file_latchkey_v1_machine_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_latchkey_v1_machine_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_latchkey_v1_machine_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_latchkey_v1_machine_proto_goTypes = []any{
 	(IdEntry_Kind)(0),                         // 0: latchkey.v1.IdEntry.Kind
-	(*RotateMachineKeyRequest)(nil),           // 1: latchkey.v1.RotateMachineKeyRequest
-	(*RotateMachineKeyResponse)(nil),          // 2: latchkey.v1.RotateMachineKeyResponse
-	(*IdsHeader)(nil),                         // 3: latchkey.v1.IdsHeader
-	(*IdEntry)(nil),                           // 4: latchkey.v1.IdEntry
-	(*ExportIdsRequest)(nil),                  // 5: latchkey.v1.ExportIdsRequest
-	(*ExportIdsResponse)(nil),                 // 6: latchkey.v1.ExportIdsResponse
-	(*ImportIdsRequest)(nil),                  // 7: latchkey.v1.ImportIdsRequest
-	(*ImportIdsResponse)(nil),                 // 8: latchkey.v1.ImportIdsResponse
-	(*ReadAuditRequest)(nil),                  // 9: latchkey.v1.ReadAuditRequest
-	(*ReadAuditResponse)(nil),                 // 10: latchkey.v1.ReadAuditResponse
-	(*AuditEvent)(nil),                        // 11: latchkey.v1.AuditEvent
-	(*RotateMachineKeyResponse_Rotation)(nil), // 12: latchkey.v1.RotateMachineKeyResponse.Rotation
-	(*ImportIdsResponse_Change)(nil),          // 13: latchkey.v1.ImportIdsResponse.Change
-	(*ImportIdsResponse_Conflict)(nil),        // 14: latchkey.v1.ImportIdsResponse.Conflict
-	(*Step)(nil),                              // 15: latchkey.v1.Step
-	(*timestamppb.Timestamp)(nil),             // 16: google.protobuf.Timestamp
+	(*RecordFilesRequest)(nil),                // 1: latchkey.v1.RecordFilesRequest
+	(*RecordFilesResponse)(nil),               // 2: latchkey.v1.RecordFilesResponse
+	(*RotateMachineKeyRequest)(nil),           // 3: latchkey.v1.RotateMachineKeyRequest
+	(*RotateMachineKeyResponse)(nil),          // 4: latchkey.v1.RotateMachineKeyResponse
+	(*IdsHeader)(nil),                         // 5: latchkey.v1.IdsHeader
+	(*IdEntry)(nil),                           // 6: latchkey.v1.IdEntry
+	(*ExportIdsRequest)(nil),                  // 7: latchkey.v1.ExportIdsRequest
+	(*ExportIdsResponse)(nil),                 // 8: latchkey.v1.ExportIdsResponse
+	(*ImportIdsRequest)(nil),                  // 9: latchkey.v1.ImportIdsRequest
+	(*ImportIdsResponse)(nil),                 // 10: latchkey.v1.ImportIdsResponse
+	(*ReadAuditRequest)(nil),                  // 11: latchkey.v1.ReadAuditRequest
+	(*ReadAuditResponse)(nil),                 // 12: latchkey.v1.ReadAuditResponse
+	(*AuditEvent)(nil),                        // 13: latchkey.v1.AuditEvent
+	(*RotateMachineKeyResponse_Rotation)(nil), // 14: latchkey.v1.RotateMachineKeyResponse.Rotation
+	(*ImportIdsResponse_Change)(nil),          // 15: latchkey.v1.ImportIdsResponse.Change
+	(*ImportIdsResponse_Conflict)(nil),        // 16: latchkey.v1.ImportIdsResponse.Conflict
+	(*Step)(nil),                              // 17: latchkey.v1.Step
+	(*timestamppb.Timestamp)(nil),             // 18: google.protobuf.Timestamp
 }
 var file_latchkey_v1_machine_proto_depIdxs = []int32{
-	15, // 0: latchkey.v1.RotateMachineKeyResponse.step:type_name -> latchkey.v1.Step
-	12, // 1: latchkey.v1.RotateMachineKeyResponse.rotation:type_name -> latchkey.v1.RotateMachineKeyResponse.Rotation
+	17, // 0: latchkey.v1.RotateMachineKeyResponse.step:type_name -> latchkey.v1.Step
+	14, // 1: latchkey.v1.RotateMachineKeyResponse.rotation:type_name -> latchkey.v1.RotateMachineKeyResponse.Rotation
 	0,  // 2: latchkey.v1.IdEntry.kind:type_name -> latchkey.v1.IdEntry.Kind
-	3,  // 3: latchkey.v1.ExportIdsResponse.header:type_name -> latchkey.v1.IdsHeader
-	4,  // 4: latchkey.v1.ExportIdsResponse.entries:type_name -> latchkey.v1.IdEntry
-	3,  // 5: latchkey.v1.ImportIdsRequest.header:type_name -> latchkey.v1.IdsHeader
-	4,  // 6: latchkey.v1.ImportIdsRequest.entries:type_name -> latchkey.v1.IdEntry
-	13, // 7: latchkey.v1.ImportIdsResponse.changes:type_name -> latchkey.v1.ImportIdsResponse.Change
-	14, // 8: latchkey.v1.ImportIdsResponse.conflicts:type_name -> latchkey.v1.ImportIdsResponse.Conflict
-	16, // 9: latchkey.v1.ReadAuditRequest.since:type_name -> google.protobuf.Timestamp
-	11, // 10: latchkey.v1.ReadAuditResponse.events:type_name -> latchkey.v1.AuditEvent
-	16, // 11: latchkey.v1.AuditEvent.time:type_name -> google.protobuf.Timestamp
-	16, // 12: latchkey.v1.RotateMachineKeyResponse.Rotation.key_time:type_name -> google.protobuf.Timestamp
-	16, // 13: latchkey.v1.RotateMachineKeyResponse.Rotation.next_time:type_name -> google.protobuf.Timestamp
-	4,  // 14: latchkey.v1.ImportIdsResponse.Change.entry:type_name -> latchkey.v1.IdEntry
-	4,  // 15: latchkey.v1.ImportIdsResponse.Conflict.entry:type_name -> latchkey.v1.IdEntry
-	1,  // 16: latchkey.v1.MachineService.RotateMachineKey:input_type -> latchkey.v1.RotateMachineKeyRequest
-	5,  // 17: latchkey.v1.MachineService.ExportIds:input_type -> latchkey.v1.ExportIdsRequest
-	7,  // 18: latchkey.v1.MachineService.ImportIds:input_type -> latchkey.v1.ImportIdsRequest
-	9,  // 19: latchkey.v1.MachineService.ReadAudit:input_type -> latchkey.v1.ReadAuditRequest
-	2,  // 20: latchkey.v1.MachineService.RotateMachineKey:output_type -> latchkey.v1.RotateMachineKeyResponse
-	6,  // 21: latchkey.v1.MachineService.ExportIds:output_type -> latchkey.v1.ExportIdsResponse
-	8,  // 22: latchkey.v1.MachineService.ImportIds:output_type -> latchkey.v1.ImportIdsResponse
-	10, // 23: latchkey.v1.MachineService.ReadAudit:output_type -> latchkey.v1.ReadAuditResponse
-	20, // [20:24] is the sub-list for method output_type
-	16, // [16:20] is the sub-list for method input_type
+	5,  // 3: latchkey.v1.ExportIdsResponse.header:type_name -> latchkey.v1.IdsHeader
+	6,  // 4: latchkey.v1.ExportIdsResponse.entries:type_name -> latchkey.v1.IdEntry
+	5,  // 5: latchkey.v1.ImportIdsRequest.header:type_name -> latchkey.v1.IdsHeader
+	6,  // 6: latchkey.v1.ImportIdsRequest.entries:type_name -> latchkey.v1.IdEntry
+	15, // 7: latchkey.v1.ImportIdsResponse.changes:type_name -> latchkey.v1.ImportIdsResponse.Change
+	16, // 8: latchkey.v1.ImportIdsResponse.conflicts:type_name -> latchkey.v1.ImportIdsResponse.Conflict
+	18, // 9: latchkey.v1.ReadAuditRequest.since:type_name -> google.protobuf.Timestamp
+	13, // 10: latchkey.v1.ReadAuditResponse.events:type_name -> latchkey.v1.AuditEvent
+	18, // 11: latchkey.v1.AuditEvent.time:type_name -> google.protobuf.Timestamp
+	18, // 12: latchkey.v1.RotateMachineKeyResponse.Rotation.key_time:type_name -> google.protobuf.Timestamp
+	18, // 13: latchkey.v1.RotateMachineKeyResponse.Rotation.next_time:type_name -> google.protobuf.Timestamp
+	6,  // 14: latchkey.v1.ImportIdsResponse.Change.entry:type_name -> latchkey.v1.IdEntry
+	6,  // 15: latchkey.v1.ImportIdsResponse.Conflict.entry:type_name -> latchkey.v1.IdEntry
+	3,  // 16: latchkey.v1.MachineService.RotateMachineKey:input_type -> latchkey.v1.RotateMachineKeyRequest
+	7,  // 17: latchkey.v1.MachineService.ExportIds:input_type -> latchkey.v1.ExportIdsRequest
+	9,  // 18: latchkey.v1.MachineService.ImportIds:input_type -> latchkey.v1.ImportIdsRequest
+	11, // 19: latchkey.v1.MachineService.ReadAudit:input_type -> latchkey.v1.ReadAuditRequest
+	1,  // 20: latchkey.v1.MachineService.RecordFiles:input_type -> latchkey.v1.RecordFilesRequest
+	4,  // 21: latchkey.v1.MachineService.RotateMachineKey:output_type -> latchkey.v1.RotateMachineKeyResponse
+	8,  // 22: latchkey.v1.MachineService.ExportIds:output_type -> latchkey.v1.ExportIdsResponse
+	10, // 23: latchkey.v1.MachineService.ImportIds:output_type -> latchkey.v1.ImportIdsResponse
+	12, // 24: latchkey.v1.MachineService.ReadAudit:output_type -> latchkey.v1.ReadAuditResponse
+	2,  // 25: latchkey.v1.MachineService.RecordFiles:output_type -> latchkey.v1.RecordFilesResponse
+	21, // [21:26] is the sub-list for method output_type
+	16, // [16:21] is the sub-list for method input_type
 	16, // [16:16] is the sub-list for extension type_name
 	16, // [16:16] is the sub-list for extension extendee
 	0,  // [0:16] is the sub-list for field type_name
@@ -1296,7 +1395,7 @@ func file_latchkey_v1_machine_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_latchkey_v1_machine_proto_rawDesc), len(file_latchkey_v1_machine_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   14,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

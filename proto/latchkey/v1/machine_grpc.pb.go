@@ -28,6 +28,7 @@ const (
 	MachineService_ExportIds_FullMethodName        = "/latchkey.v1.MachineService/ExportIds"
 	MachineService_ImportIds_FullMethodName        = "/latchkey.v1.MachineService/ImportIds"
 	MachineService_ReadAudit_FullMethodName        = "/latchkey.v1.MachineService/ReadAudit"
+	MachineService_RecordFiles_FullMethodName      = "/latchkey.v1.MachineService/RecordFiles"
 )
 
 // MachineServiceClient is the client API for MachineService service.
@@ -48,6 +49,9 @@ type MachineServiceClient interface {
 	// ReadAudit returns what was attempted, oldest first, and with follow goes on
 	// until the client goes away.
 	ReadAudit(ctx context.Context, in *ReadAuditRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadAuditResponse], error)
+	// RecordFiles writes one event of the audit: root's command line has changed
+	// files of this machine that are the administrator's.
+	RecordFiles(ctx context.Context, in *RecordFilesRequest, opts ...grpc.CallOption) (*RecordFilesResponse, error)
 }
 
 type machineServiceClient struct {
@@ -128,6 +132,16 @@ func (c *machineServiceClient) ReadAudit(ctx context.Context, in *ReadAuditReque
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type MachineService_ReadAuditClient = grpc.ServerStreamingClient[ReadAuditResponse]
 
+func (c *machineServiceClient) RecordFiles(ctx context.Context, in *RecordFilesRequest, opts ...grpc.CallOption) (*RecordFilesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RecordFilesResponse)
+	err := c.cc.Invoke(ctx, MachineService_RecordFiles_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // MachineServiceServer is the server API for MachineService service.
 // All implementations must embed UnimplementedMachineServiceServer
 // for forward compatibility.
@@ -146,6 +160,9 @@ type MachineServiceServer interface {
 	// ReadAudit returns what was attempted, oldest first, and with follow goes on
 	// until the client goes away.
 	ReadAudit(*ReadAuditRequest, grpc.ServerStreamingServer[ReadAuditResponse]) error
+	// RecordFiles writes one event of the audit: root's command line has changed
+	// files of this machine that are the administrator's.
+	RecordFiles(context.Context, *RecordFilesRequest) (*RecordFilesResponse, error)
 	mustEmbedUnimplementedMachineServiceServer()
 }
 
@@ -167,6 +184,9 @@ func (UnimplementedMachineServiceServer) ImportIds(grpc.ClientStreamingServer[Im
 }
 func (UnimplementedMachineServiceServer) ReadAudit(*ReadAuditRequest, grpc.ServerStreamingServer[ReadAuditResponse]) error {
 	return status.Error(codes.Unimplemented, "method ReadAudit not implemented")
+}
+func (UnimplementedMachineServiceServer) RecordFiles(context.Context, *RecordFilesRequest) (*RecordFilesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RecordFiles not implemented")
 }
 func (UnimplementedMachineServiceServer) mustEmbedUnimplementedMachineServiceServer() {}
 func (UnimplementedMachineServiceServer) testEmbeddedByValue()                        {}
@@ -229,13 +249,36 @@ func _MachineService_ReadAudit_Handler(srv interface{}, stream grpc.ServerStream
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type MachineService_ReadAuditServer = grpc.ServerStreamingServer[ReadAuditResponse]
 
+func _MachineService_RecordFiles_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RecordFilesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MachineServiceServer).RecordFiles(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MachineService_RecordFiles_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MachineServiceServer).RecordFiles(ctx, req.(*RecordFilesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // MachineService_ServiceDesc is the grpc.ServiceDesc for MachineService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
 var MachineService_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "latchkey.v1.MachineService",
 	HandlerType: (*MachineServiceServer)(nil),
-	Methods:     []grpc.MethodDesc{},
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "RecordFiles",
+			Handler:    _MachineService_RecordFiles_Handler,
+		},
+	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "RotateMachineKey",
