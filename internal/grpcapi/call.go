@@ -75,12 +75,15 @@ func (cs *calls) begin(ctx context.Context, conn *peer.Conn, most time.Duration)
 			c.deadline = at
 		}
 	}
-	conn.Begin()
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	if cs.ring.next == nil {
 		cs.ring.next, cs.ring.prev = &cs.ring, &cs.ring
 	}
+	if conn.Full() { // perhaps of calls that a client with a short deadline gave up
+		cs.forget()
+	}
+	conn.Begin()
 	c.prev, c.next = cs.ring.prev, &cs.ring
 	c.prev.next, c.next.prev = c, c
 	if !cs.sweeping {
@@ -131,27 +134,34 @@ func (cs *calls) close() {
 	}
 }
 
-// sweep ends what is overdue, and forgets calls that the transport ended before
-// they came to a method. One whose request has still not arrived costs the
+// forget drops the calls that the transport ended before they came to a method:
+// nobody will call end for them.
+func (cs *calls) forget() {
+	for c := cs.ring.next; c != &cs.ring; {
+		next := c.next
+		if !c.begun && c.Context.Err() != nil {
+			cs.remove(c)
+		}
+		c = next
+	}
+}
+
+// sweep ends what is overdue, and forgets what nobody ends. One whose request has still not arrived costs the
 // connection: nothing less makes the transport let go of what it has of it.
 func (cs *calls) sweep() {
 	now := time.Now()
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	for c := cs.ring.next; c != &cs.ring; {
-		next := c.next
+	cs.forget()
+	for c := cs.ring.next; c != &cs.ring; c = c.next {
 		late := !c.deadline.IsZero() && now.After(c.deadline)
 		switch {
 		case c.begun && late && c.cancel != nil:
 			c.overdue.Store(true)
 			c.cancel()
-		case c.begun:
-		case c.Context.Err() != nil:
-			cs.remove(c)
-		case late:
+		case !c.begun && late:
 			_ = c.conn.Close()
 		}
-		c = next
 	}
 	if cs.sweeping = cs.ring.next != &cs.ring; cs.sweeping {
 		time.AfterFunc(cs.interval, cs.sweep)

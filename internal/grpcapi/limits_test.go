@@ -214,6 +214,35 @@ func TestTooManyCallsOfOneUserCostTheConnection(t *testing.T) {
 	})
 }
 
+// A program with short deadlines gives calls up before their requests are read;
+// they are not under way any longer, and cost nobody a connection.
+func TestCallsThatWereGivenUpAreNotCounted(t *testing.T) {
+	b := open(t, peer.Limits{CallsPerUID: 20, CallTimeout: time.Hour})
+	neighbour := b.identity(user)
+	if _, err := neighbour.GetUser(bg(t), &latchkeyv1.GetUserRequest{Key: byName("alice")}); err != nil {
+		t.Fatal(err)
+	}
+	conn, f, err := b.speak(peer.API, user)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _, _ = io.Copy(io.Discard, conn) }()
+	for i := range uint32(500) {
+		err := headers(f, 1+2*i, getUser)
+		if err == nil {
+			err = f.WriteRSTStream(1+2*i, http2.ErrCodeCancel)
+		}
+		if err != nil {
+			t.Fatalf("the connection was closed after %d calls: %v", i, err)
+		}
+		if i%10 == 0 {
+			if _, err := neighbour.GetUser(bg(t), &latchkeyv1.GetUserRequest{Key: byName("alice")}); err != nil {
+				t.Fatalf("another connection of the same user, after %d calls: %v", i, err)
+			}
+		}
+	}
+}
+
 // A client that opens a call and sends its request drop by drop, or never.
 func TestACallWhoseRequestNeverComesEnds(t *testing.T) {
 	b := open(t, peer.Limits{CallTimeout: 50 * time.Millisecond, CallsPerUID: 1})

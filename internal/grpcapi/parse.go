@@ -162,14 +162,13 @@ func pageSize(asked int32, standard, most int) (int, error) {
 
 // checkText reads an optional text to look for.
 func checkText(field, text string, required bool) error {
-	if text == "" && !required {
-		return nil
-	}
-	if len(text) > 255 {
+	switch {
+	case text == "" && required:
+		return bad(field, "is empty")
+	case len(text) > 255:
 		return bad(field, "is longer than 255 bytes")
-	}
-	if err := identity.CheckAsked(text); err != nil {
-		return bad(field, "%v", err)
+	case text != "" && identity.CheckAsked(text) != nil:
+		return bad(field, "has a control character")
 	}
 	return nil
 }

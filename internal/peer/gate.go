@@ -169,6 +169,11 @@ func (c *Conn) Close() error {
 	return err
 }
 
+// Full reports whether one call more would be too much.
+func (c *Conn) Full() bool {
+	return c.holder.calls.Load() >= int64(c.holder.scale*c.gate.limits.CallsPerUID)
+}
+
 // Begin counts a call. A user who has too many under way loses this
 // connection: well-behaved clients stay far below, and a refusal would have to
 // read the request first. The caller calls End once for each Begin.
