@@ -34,20 +34,32 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// AdminService runs the daemon. Root and members of latchkey-admin may call it,
-// and only through admin.sock.
+// AdminService runs the daemon. Root, members of latchkey-admin and whom
+// [api] admins names may call it, and only through admin.sock. Errors carry the
+// text and the remedy for an administrator, and the kind as ErrorInfo.reason.
+//
+// A task (Join, Leave, Sync) may take 30 minutes. It ends when its client goes away;
+// what must not be left half done is finished first.
 type AdminServiceClient interface {
 	// Join makes this machine a member of a domain, or checks whether it could.
-	// Progress comes step by step; the last message carries the result.
+	// Progress comes step by step; the last message carries the result. The step that
+	// failed comes before the status. UNAUTHENTICATED: user or password.
+	// PERMISSION_DENIED: the user may not. UNAVAILABLE: no domain controller, or not
+	// in time. FAILED_PRECONDITION: in another domain already, or the account is
+	// somebody else's. INVALID_ARGUMENT: a field that makes no sense.
 	Join(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[JoinResponse], error)
-	// Leave ends the membership.
+	// Leave ends the membership. FAILED_PRECONDITION: the machine is in no domain.
+	// UNAUTHENTICATED: user or password. UNAVAILABLE: the account was to be deleted,
+	// and nobody could be asked.
 	Leave(ctx context.Context, in *LeaveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[LeaveResponse], error)
 	// GetStatus says how the daemon is, at a glance.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*Status, error)
-	// Sync brings the mirror up to date now, with progress.
+	// Sync brings the mirror up to date now, with progress. FAILED_PRECONDITION: the
+	// machine is in no domain. UNAVAILABLE: no domain controller answers.
 	Sync(ctx context.Context, in *SyncRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SyncResponse], error)
 	// SetConfig changes one setting for good (a file in /var/lib/latchkey/conf.d)
-	// and applies it. Keys named in [locked] of latchkey.toml are refused.
+	// and applies it. PERMISSION_DENIED: [locked] of latchkey.toml names the key.
+	// INVALID_ARGUMENT: no such key, or a value that it cannot have.
 	SetConfig(ctx context.Context, in *SetConfigRequest, opts ...grpc.CallOption) (*SetConfigResponse, error)
 }
 
@@ -140,20 +152,32 @@ func (c *adminServiceClient) SetConfig(ctx context.Context, in *SetConfigRequest
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
 //
-// AdminService runs the daemon. Root and members of latchkey-admin may call it,
-// and only through admin.sock.
+// AdminService runs the daemon. Root, members of latchkey-admin and whom
+// [api] admins names may call it, and only through admin.sock. Errors carry the
+// text and the remedy for an administrator, and the kind as ErrorInfo.reason.
+//
+// A task (Join, Leave, Sync) may take 30 minutes. It ends when its client goes away;
+// what must not be left half done is finished first.
 type AdminServiceServer interface {
 	// Join makes this machine a member of a domain, or checks whether it could.
-	// Progress comes step by step; the last message carries the result.
+	// Progress comes step by step; the last message carries the result. The step that
+	// failed comes before the status. UNAUTHENTICATED: user or password.
+	// PERMISSION_DENIED: the user may not. UNAVAILABLE: no domain controller, or not
+	// in time. FAILED_PRECONDITION: in another domain already, or the account is
+	// somebody else's. INVALID_ARGUMENT: a field that makes no sense.
 	Join(*JoinRequest, grpc.ServerStreamingServer[JoinResponse]) error
-	// Leave ends the membership.
+	// Leave ends the membership. FAILED_PRECONDITION: the machine is in no domain.
+	// UNAUTHENTICATED: user or password. UNAVAILABLE: the account was to be deleted,
+	// and nobody could be asked.
 	Leave(*LeaveRequest, grpc.ServerStreamingServer[LeaveResponse]) error
 	// GetStatus says how the daemon is, at a glance.
 	GetStatus(context.Context, *GetStatusRequest) (*Status, error)
-	// Sync brings the mirror up to date now, with progress.
+	// Sync brings the mirror up to date now, with progress. FAILED_PRECONDITION: the
+	// machine is in no domain. UNAVAILABLE: no domain controller answers.
 	Sync(*SyncRequest, grpc.ServerStreamingServer[SyncResponse]) error
 	// SetConfig changes one setting for good (a file in /var/lib/latchkey/conf.d)
-	// and applies it. Keys named in [locked] of latchkey.toml are refused.
+	// and applies it. PERMISSION_DENIED: [locked] of latchkey.toml names the key.
+	// INVALID_ARGUMENT: no such key, or a value that it cannot have.
 	SetConfig(context.Context, *SetConfigRequest) (*SetConfigResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }

@@ -1398,7 +1398,8 @@ type ListUsersRequest struct {
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the page before.
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Rows that contain this text in a name, display name, mail or UPN; any case.
+	// Rows that contain this text in a name, display name, mail or UPN; any case. At
+	// most 255 bytes. Empty: all.
 	Filter      string      `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
 	Publication Publication `protobuf:"varint,4,opt,name=publication,proto3,enum=latchkey.v1.Publication" json:"publication,omitempty"`
 	// Fields of User.
@@ -1528,8 +1529,10 @@ func (x *ListUsersResponse) GetNextPageToken() string {
 type ListGroupsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 1 to 1,000; 0 means 100.
-	PageSize    int32       `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	PageToken   string      `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before.
+	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// As in ListUsersRequest.
 	Filter      string      `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
 	Publication Publication `protobuf:"varint,4,opt,name=publication,proto3,enum=latchkey.v1.Publication" json:"publication,omitempty"`
 	// Fields of Group.
@@ -1604,9 +1607,10 @@ func (x *ListGroupsRequest) GetReadMask() *fieldmaskpb.FieldMask {
 }
 
 type ListGroupsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Groups        []*Group               `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
-	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Groups []*Group               `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
+	// Empty: this was the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

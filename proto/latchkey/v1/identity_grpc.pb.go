@@ -45,10 +45,16 @@ const (
 //
 // Errors carry google.rpc.ErrorInfo (domain "latchkey", reason = the kind of
 // failure in upper snake case) and, where there is something to do about it,
-// google.rpc.Help with the remedy as the description of its one link.
-// INVALID_ARGUMENT carries google.rpc.BadRequest, which names the field.
-// UNAVAILABLE from any method: the mirror has never been complete, so nobody
-// knows yet. RESOURCE_EXHAUSTED: the caller's user has too much under way.
+// google.rpc.Help with the remedy as the description of its one link. The reason
+// is in the trailer "latchkey-reason" as well, as plain text. From any method:
+// INVALID_ARGUMENT (MALFORMED), with google.rpc.BadRequest, which names the field;
+// UNAVAILABLE (UNREACHABLE): the mirror has never been complete, so nobody knows
+// yet; RESOURCE_EXHAUSTED (EXHAUSTED): the caller's user has too much under way,
+// or a request is over 256 KiB. NOT_FOUND: the mirror is complete, and nobody has
+// the key of the user or group that is asked about.
+//
+// A call has 10 seconds, and less where its client says so. An answer has at most
+// 3 MiB.
 //
 // A page_size over its limit is taken as the limit. Pages may be shorter; only
 // an empty next_page_token says that there are no more. A page token belongs to
@@ -60,8 +66,7 @@ const (
 // are names of fields of User or Group, without anything inside them. Without a
 // mask, or with "*", a row is whole. INVALID_ARGUMENT: the row has no such field.
 type IdentityServiceClient interface {
-	// GetUser returns one user. NOT_FOUND: the mirror is complete and nobody has
-	// this key. UNAVAILABLE: the mirror has never been complete, so nobody knows.
+	// GetUser returns one user.
 	GetUser(ctx context.Context, in *GetUserRequest, opts ...grpc.CallOption) (*User, error)
 	// GetGroup returns one group, without its members.
 	GetGroup(ctx context.Context, in *GetGroupRequest, opts ...grpc.CallOption) (*Group, error)
@@ -75,7 +80,8 @@ type IdentityServiceClient interface {
 	ListGroups(ctx context.Context, in *ListGroupsRequest, opts ...grpc.CallOption) (*ListGroupsResponse, error)
 	// SearchIdentities finds users and groups whose names, display names, mail
 	// addresses or UPNs begin with a prefix, best match first: what an ACL editor
-	// asks at each key stroke.
+	// asks at each key stroke. There are no pages: at most 100 rows, and whether
+	// there are more.
 	SearchIdentities(ctx context.Context, in *SearchIdentitiesRequest, opts ...grpc.CallOption) (*SearchIdentitiesResponse, error)
 	// ListUserGroups returns the groups of a user: all of them, nested ones, the
 	// primary group and distribution groups included, in a stable order.
@@ -83,8 +89,9 @@ type IdentityServiceClient interface {
 	// ListGroupMembers returns the members of a group: all users that belong to
 	// it, through nested groups too, or only its direct members, in a stable order.
 	ListGroupMembers(ctx context.Context, in *ListGroupMembersRequest, opts ...grpc.CallOption) (*ListGroupMembersResponse, error)
-	// CheckMembership says whether a user belongs to each of the groups, nested
-	// groups included.
+	// CheckMembership says whether a user belongs to each of up to 1,000 groups,
+	// nested groups and the primary group included. A group that cannot be resolved
+	// has an error of its own.
 	CheckMembership(ctx context.Context, in *CheckMembershipRequest, opts ...grpc.CallOption) (*CheckMembershipResponse, error)
 	// WatchIdentities sends the rows that match, then SYNCED, then what changes as
 	// it happens. With a resume token it sends what changed since, then SYNCED and
@@ -93,7 +100,9 @@ type IdentityServiceClient interface {
 	//
 	// Events carry the row as it is when they are sent, so that a slow reader gets
 	// fewer, newer states; an event may come twice. A reader that takes nothing for
-	// two minutes loses the stream (RESOURCE_EXHAUSTED) and may resume.
+	// two minutes loses the stream (RESOURCE_EXHAUSTED) and may resume. So may one
+	// whose stream ended with UNAVAILABLE: the daemon has started anew. One user holds
+	// at most 32 watches, root 256.
 	WatchIdentities(ctx context.Context, in *WatchIdentitiesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchIdentitiesResponse], error)
 	// ListSshKeys returns the public keys that the directory has for a user, as
 	// lines of authorized_keys(5). None for an account that is disabled, expired or
@@ -237,10 +246,16 @@ func (c *identityServiceClient) ListSshKeys(ctx context.Context, in *ListSshKeys
 //
 // Errors carry google.rpc.ErrorInfo (domain "latchkey", reason = the kind of
 // failure in upper snake case) and, where there is something to do about it,
-// google.rpc.Help with the remedy as the description of its one link.
-// INVALID_ARGUMENT carries google.rpc.BadRequest, which names the field.
-// UNAVAILABLE from any method: the mirror has never been complete, so nobody
-// knows yet. RESOURCE_EXHAUSTED: the caller's user has too much under way.
+// google.rpc.Help with the remedy as the description of its one link. The reason
+// is in the trailer "latchkey-reason" as well, as plain text. From any method:
+// INVALID_ARGUMENT (MALFORMED), with google.rpc.BadRequest, which names the field;
+// UNAVAILABLE (UNREACHABLE): the mirror has never been complete, so nobody knows
+// yet; RESOURCE_EXHAUSTED (EXHAUSTED): the caller's user has too much under way,
+// or a request is over 256 KiB. NOT_FOUND: the mirror is complete, and nobody has
+// the key of the user or group that is asked about.
+//
+// A call has 10 seconds, and less where its client says so. An answer has at most
+// 3 MiB.
 //
 // A page_size over its limit is taken as the limit. Pages may be shorter; only
 // an empty next_page_token says that there are no more. A page token belongs to
@@ -252,8 +267,7 @@ func (c *identityServiceClient) ListSshKeys(ctx context.Context, in *ListSshKeys
 // are names of fields of User or Group, without anything inside them. Without a
 // mask, or with "*", a row is whole. INVALID_ARGUMENT: the row has no such field.
 type IdentityServiceServer interface {
-	// GetUser returns one user. NOT_FOUND: the mirror is complete and nobody has
-	// this key. UNAVAILABLE: the mirror has never been complete, so nobody knows.
+	// GetUser returns one user.
 	GetUser(context.Context, *GetUserRequest) (*User, error)
 	// GetGroup returns one group, without its members.
 	GetGroup(context.Context, *GetGroupRequest) (*Group, error)
@@ -267,7 +281,8 @@ type IdentityServiceServer interface {
 	ListGroups(context.Context, *ListGroupsRequest) (*ListGroupsResponse, error)
 	// SearchIdentities finds users and groups whose names, display names, mail
 	// addresses or UPNs begin with a prefix, best match first: what an ACL editor
-	// asks at each key stroke.
+	// asks at each key stroke. There are no pages: at most 100 rows, and whether
+	// there are more.
 	SearchIdentities(context.Context, *SearchIdentitiesRequest) (*SearchIdentitiesResponse, error)
 	// ListUserGroups returns the groups of a user: all of them, nested ones, the
 	// primary group and distribution groups included, in a stable order.
@@ -275,8 +290,9 @@ type IdentityServiceServer interface {
 	// ListGroupMembers returns the members of a group: all users that belong to
 	// it, through nested groups too, or only its direct members, in a stable order.
 	ListGroupMembers(context.Context, *ListGroupMembersRequest) (*ListGroupMembersResponse, error)
-	// CheckMembership says whether a user belongs to each of the groups, nested
-	// groups included.
+	// CheckMembership says whether a user belongs to each of up to 1,000 groups,
+	// nested groups and the primary group included. A group that cannot be resolved
+	// has an error of its own.
 	CheckMembership(context.Context, *CheckMembershipRequest) (*CheckMembershipResponse, error)
 	// WatchIdentities sends the rows that match, then SYNCED, then what changes as
 	// it happens. With a resume token it sends what changed since, then SYNCED and
@@ -285,7 +301,9 @@ type IdentityServiceServer interface {
 	//
 	// Events carry the row as it is when they are sent, so that a slow reader gets
 	// fewer, newer states; an event may come twice. A reader that takes nothing for
-	// two minutes loses the stream (RESOURCE_EXHAUSTED) and may resume.
+	// two minutes loses the stream (RESOURCE_EXHAUSTED) and may resume. So may one
+	// whose stream ended with UNAVAILABLE: the daemon has started anew. One user holds
+	// at most 32 watches, root 256.
 	WatchIdentities(*WatchIdentitiesRequest, grpc.ServerStreamingServer[WatchIdentitiesResponse]) error
 	// ListSshKeys returns the public keys that the directory has for a user, as
 	// lines of authorized_keys(5). None for an account that is disabled, expired or

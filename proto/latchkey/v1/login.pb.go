@@ -354,15 +354,11 @@ func (AccessRule_Effect) EnumDescriptor() ([]byte, []int) {
 }
 
 type AuthenticateRequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// In any form, any case.
-	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// UTF-8, at most 1,024 bytes. Never stored, never logged.
-	Password []byte `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
-	// As PAM calls it: "sshd", "login"; or "samba", "web".
-	Service string `protobuf:"bytes,3,opt,name=service,proto3" json:"service,omitempty"`
-	// Where the person sits, for the audit and for the budget of wrong passwords.
-	RemoteHost    string `protobuf:"bytes,4,opt,name=remote_host,json=remoteHost,proto3" json:"remote_host,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Password      []byte                 `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
+	Service       string                 `protobuf:"bytes,3,opt,name=service,proto3" json:"service,omitempty"`
+	RemoteHost    string                 `protobuf:"bytes,4,opt,name=remote_host,json=remoteHost,proto3" json:"remote_host,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -932,12 +928,11 @@ func (x *ConverseResponse) GetDone() *Session {
 }
 
 type ExplainRequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// In any form, any case.
-	Name       string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Service    string `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
-	RemoteHost string `protobuf:"bytes,3,opt,name=remote_host,json=remoteHost,proto3" json:"remote_host,omitempty"`
-	// Empty: no password is tried. Never stored, never logged.
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Name       string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Service    string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
+	RemoteHost string                 `protobuf:"bytes,3,opt,name=remote_host,json=remoteHost,proto3" json:"remote_host,omitempty"`
+	// Empty: no password is tried.
 	Password      []byte `protobuf:"bytes,4,opt,name=password,proto3" json:"password,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

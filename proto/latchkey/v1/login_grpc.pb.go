@@ -44,9 +44,19 @@ const (
 // UNAUTHENTICATED: the name or the password is wrong; on api.sock also: there is
 // nobody of that name, or the account is locked, disabled or expired and the
 // password was not proved. FAILED_PRECONDITION: the state of the account forbids
-// it (reason LOCKED, DISABLED, EXPIRED or MUST_CHANGE). PERMISSION_DENIED: the
-// access rules forbid it. UNAVAILABLE: nobody could decide. On admin.sock, and
-// from CheckAccess, errors are the truth. Every call is one event of the audit.
+// it (reason LOCKED, DISABLED, EXPIRED or MUST_CHANGE_PASSWORD). PERMISSION_DENIED:
+// the access rules forbid it, or the caller may not call. UNAVAILABLE: nobody could
+// decide. RESOURCE_EXHAUSTED: on api.sock a caller may be refused 20 times a minute
+// for one name, and 300 times in all. On admin.sock, and from CheckAccess, errors
+// are the truth. Every call is one event of the audit. Errors carry the same
+// details and trailer as those of IdentityService.
+//
+// In every request: a name is in any form, in any case, at most 1,024 bytes. A
+// service is called as PAM calls it ("sshd", "login"), or "samba" or "web", or as an
+// app calls itself: letters, digits and "-_.@+", at most 64 bytes. remote_host is
+// where the person sits, for the audit and for the budget of wrong passwords, which
+// is by person and host: at most 255 bytes. Passwords are UTF-8, at most 1,024
+// bytes, and are never stored or logged.
 type LoginServiceClient interface {
 	// Authenticate tries a password, once, and asks whether its owner may use the
 	// service.
@@ -64,7 +74,7 @@ type LoginServiceClient interface {
 	// can be, for a new one. The client sends a begin, then a reply to each
 	// question; a response with a session is the last. One-time codes or a device
 	// sign-in will need no other client. Texts that belong to a failure come before
-	// the status.
+	// the status. It has five minutes.
 	Converse(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ConverseRequest, ConverseResponse], error)
 	// Explain says step by step what would come of a sign-in, and what came of it
 	// where a password is given: that is tried once, as Authenticate does.
@@ -175,9 +185,19 @@ func (c *loginServiceClient) AcceptNegotiate(ctx context.Context, in *AcceptNego
 // UNAUTHENTICATED: the name or the password is wrong; on api.sock also: there is
 // nobody of that name, or the account is locked, disabled or expired and the
 // password was not proved. FAILED_PRECONDITION: the state of the account forbids
-// it (reason LOCKED, DISABLED, EXPIRED or MUST_CHANGE). PERMISSION_DENIED: the
-// access rules forbid it. UNAVAILABLE: nobody could decide. On admin.sock, and
-// from CheckAccess, errors are the truth. Every call is one event of the audit.
+// it (reason LOCKED, DISABLED, EXPIRED or MUST_CHANGE_PASSWORD). PERMISSION_DENIED:
+// the access rules forbid it, or the caller may not call. UNAVAILABLE: nobody could
+// decide. RESOURCE_EXHAUSTED: on api.sock a caller may be refused 20 times a minute
+// for one name, and 300 times in all. On admin.sock, and from CheckAccess, errors
+// are the truth. Every call is one event of the audit. Errors carry the same
+// details and trailer as those of IdentityService.
+//
+// In every request: a name is in any form, in any case, at most 1,024 bytes. A
+// service is called as PAM calls it ("sshd", "login"), or "samba" or "web", or as an
+// app calls itself: letters, digits and "-_.@+", at most 64 bytes. remote_host is
+// where the person sits, for the audit and for the budget of wrong passwords, which
+// is by person and host: at most 255 bytes. Passwords are UTF-8, at most 1,024
+// bytes, and are never stored or logged.
 type LoginServiceServer interface {
 	// Authenticate tries a password, once, and asks whether its owner may use the
 	// service.
@@ -195,7 +215,7 @@ type LoginServiceServer interface {
 	// can be, for a new one. The client sends a begin, then a reply to each
 	// question; a response with a session is the last. One-time codes or a device
 	// sign-in will need no other client. Texts that belong to a failure come before
-	// the status.
+	// the status. It has five minutes.
 	Converse(grpc.BidiStreamingServer[ConverseRequest, ConverseResponse]) error
 	// Explain says step by step what would come of a sign-in, and what came of it
 	// where a password is given: that is tried once, as Authenticate does.
@@ -437,7 +457,8 @@ type AccessServiceClient interface {
 	// ListAccessRules returns every rule, by service, denials first.
 	ListAccessRules(ctx context.Context, in *ListAccessRulesRequest, opts ...grpc.CallOption) (*ListAccessRulesResponse, error)
 	// SetAccessRules makes, or takes away, one rule for each who: all or none.
-	// NOT_FOUND: a who is nobody, or had no rule.
+	// NOT_FOUND: a who is nobody, or had no rule. INVALID_ARGUMENT: no such effect, no
+	// name of a service, or a rule that would open every service.
 	SetAccessRules(ctx context.Context, in *SetAccessRulesRequest, opts ...grpc.CallOption) (*SetAccessRulesResponse, error)
 }
 
@@ -479,7 +500,8 @@ type AccessServiceServer interface {
 	// ListAccessRules returns every rule, by service, denials first.
 	ListAccessRules(context.Context, *ListAccessRulesRequest) (*ListAccessRulesResponse, error)
 	// SetAccessRules makes, or takes away, one rule for each who: all or none.
-	// NOT_FOUND: a who is nobody, or had no rule.
+	// NOT_FOUND: a who is nobody, or had no rule. INVALID_ARGUMENT: no such effect, no
+	// name of a service, or a rule that would open every service.
 	SetAccessRules(context.Context, *SetAccessRulesRequest) (*SetAccessRulesResponse, error)
 	mustEmbedUnimplementedAccessServiceServer()
 }

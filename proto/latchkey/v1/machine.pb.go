@@ -662,7 +662,8 @@ func (x *ImportIdsResponse) GetConflictCount() int64 {
 
 type ReadAuditRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Only events of this person: a name in any form, a uid or a SID. Empty: all.
+	// Only events of this person: a name in any form, a uid or a SID, at most 1,024
+	// bytes. Empty: all.
 	User string `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
 	// Only events from this time on.
 	Since *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`

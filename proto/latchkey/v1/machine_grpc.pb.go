@@ -35,16 +35,20 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// MachineService looks after what this machine is in its domain.
+// MachineService looks after what this machine is in its domain. Errors carry the
+// text and the remedy for an administrator. UNAVAILABLE from any method: the store
+// cannot be opened, or no domain controller can be asked.
 type MachineServiceClient interface {
 	// RotateMachineKey gives the machine's account a new password and writes its
-	// keys. Progress comes step by step; the last message carries the result.
+	// keys. Progress comes step by step; the last message carries the result. One that
+	// was interrupted is taken up again. FAILED_PRECONDITION: the machine is in no
+	// domain, or the domain takes none of its passwords.
 	RotateMachineKey(ctx context.Context, in *RotateMachineKeyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RotateMachineKeyResponse], error)
 	// ExportIds lists every number that was ever given, for another machine to
 	// import. The first message carries the header.
 	ExportIds(ctx context.Context, in *ExportIdsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportIdsResponse], error)
 	// ImportIds takes the numbers of another machine over: all of them, or none
-	// and the reasons. The first message carries the header.
+	// and the reasons. The first message carries the header; at most 2,000,000 entries.
 	ImportIds(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ImportIdsRequest, ImportIdsResponse], error)
 	// ReadAudit returns what was attempted, oldest first, and with follow goes on
 	// until the client goes away.
@@ -146,16 +150,20 @@ func (c *machineServiceClient) RecordFiles(ctx context.Context, in *RecordFilesR
 // All implementations must embed UnimplementedMachineServiceServer
 // for forward compatibility.
 //
-// MachineService looks after what this machine is in its domain.
+// MachineService looks after what this machine is in its domain. Errors carry the
+// text and the remedy for an administrator. UNAVAILABLE from any method: the store
+// cannot be opened, or no domain controller can be asked.
 type MachineServiceServer interface {
 	// RotateMachineKey gives the machine's account a new password and writes its
-	// keys. Progress comes step by step; the last message carries the result.
+	// keys. Progress comes step by step; the last message carries the result. One that
+	// was interrupted is taken up again. FAILED_PRECONDITION: the machine is in no
+	// domain, or the domain takes none of its passwords.
 	RotateMachineKey(*RotateMachineKeyRequest, grpc.ServerStreamingServer[RotateMachineKeyResponse]) error
 	// ExportIds lists every number that was ever given, for another machine to
 	// import. The first message carries the header.
 	ExportIds(*ExportIdsRequest, grpc.ServerStreamingServer[ExportIdsResponse]) error
 	// ImportIds takes the numbers of another machine over: all of them, or none
-	// and the reasons. The first message carries the header.
+	// and the reasons. The first message carries the header; at most 2,000,000 entries.
 	ImportIds(grpc.ClientStreamingServer[ImportIdsRequest, ImportIdsResponse]) error
 	// ReadAudit returns what was attempted, oldest first, and with follow goes on
 	// until the client goes away.
