@@ -177,7 +177,7 @@ func (c *Client) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.keys.refresh(ctx, m)
+	return c.keys.refresh(ctx, m, "")
 }
 
 // Health is why nobody can be sent to the tenant now; nil: it answered when it

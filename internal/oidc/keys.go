@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -32,6 +33,7 @@ type keySet struct {
 	keys    map[string]*rsa.PublicKey
 	read    time.Time
 	unknown time.Time // when an unknown key id had them read
+	own     bool      // the app has keys of its own besides the tenant's
 }
 
 // VerifySignature returns the payload of a token that one of the tenant's keys
@@ -75,7 +77,7 @@ func (k *keySet) key(ctx context.Context, id string) (*rsa.PublicKey, error) {
 	}
 	m, err := k.client.metadata(ctx)
 	if err == nil {
-		err = k.refresh(ctx, m)
+		err = k.refresh(ctx, m, id)
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -88,13 +90,16 @@ func (k *keySet) key(ctx context.Context, id string) (*rsa.PublicKey, error) {
 	return nil, ErrKey
 }
 
-// refresh reads the keys; what was read before stays where that fails.
-func (k *keySet) refresh(ctx context.Context, m *metadata) error {
+// refresh reads the keys; what was read before stays where that fails. An id that
+// is not among the tenant's may be of the app's own keys: Entra ID gives it such
+// where claims are mapped or SAML is set up for it, and shows them to who names
+// the app (entra/identity-platform/access-tokens, "Validate the signature").
+func (k *keySet) refresh(ctx context.Context, m *metadata, id string) error {
 	asked := k.client.c.Now()
 	k.asking.Lock()
 	defer k.asking.Unlock()
 	k.mu.Lock()
-	fresh := k.read.After(asked)
+	fresh, own := k.read.After(asked), k.own
 	k.mu.Unlock()
 	if fresh {
 		return nil // somebody else read them meanwhile
@@ -106,10 +111,34 @@ func (k *keySet) refresh(ctx context.Context, m *metadata) error {
 		return &fault.Error{Kind: fault.Unreachable, Op: "read the tenant's signing keys", Err: clipped(err),
 			Remedy: "see that this machine reaches " + m.Keys}
 	}
+	if own || id != "" && keys[id] == nil {
+		// Whoever knows no such question answers as before, or with an error.
+		more, err := k.fetch(ctx, k.ofApp(m.Keys))
+		if err != nil {
+			k.client.c.Log.Debug("the app's own signing keys cannot be had", "error", clipped(err))
+		}
+		for id, key := range more {
+			if keys[id] == nil {
+				keys[id], own = key, true
+			}
+		}
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.keys, k.read = keys, k.client.c.Now()
+	k.keys, k.read, k.own = keys, k.client.c.Now(), own
 	return nil
+}
+
+// ofApp is where the tenant shows the keys of this app.
+func (k *keySet) ofApp(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return address
+	}
+	q := u.Query()
+	q.Set("appid", k.client.c.Client.String())
+	u.RawQuery = q.Encode()
+	return u.String()
 }
 
 func (k *keySet) fetch(ctx context.Context, address string) (map[string]*rsa.PublicKey, error) {

@@ -79,6 +79,7 @@ type Issuer struct {
 	mu           sync.Mutex
 	generation   int // of the signing key
 	codes        map[string]flight
+	own          bool // the app has a signing key of its own
 	confidential bool
 	certificate  *rsa.PublicKey
 	claims       func(map[string]any)
@@ -171,6 +172,10 @@ func (i *Issuer) Handle(fn func(path string, w http.ResponseWriter, r *http.Requ
 // Roll takes another signing key, and forgets the one before.
 func (i *Issuer) Roll() { i.set(func() { i.generation++ }) }
 
+// OwnKey gives the app a signing key of its own, which is shown to who asks for
+// the app's keys only.
+func (i *Issuer) OwnKey() { i.set(func() { i.own = true }) }
+
 // Confidential wants the secret from the app.
 func (i *Issuer) Confidential() { i.set(func() { i.confidential = true }) }
 
@@ -258,7 +263,7 @@ func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		})
 		write(w, http.StatusOK, doc)
 	case "keys":
-		write(w, http.StatusOK, map[string]any{"keys": []any{i.jwk()}})
+		write(w, http.StatusOK, map[string]any{"keys": i.jwks(r.URL.Query().Get("appid"))})
 	case "token":
 		i.token(w, r)
 	default:
@@ -272,14 +277,27 @@ func write(w http.ResponseWriter, status int, v any) {
 	_ = json.NewEncoder(w).Encode(v)
 }
 
-func (i *Issuer) jwk() map[string]any {
+func (i *Issuer) jwks(app string) []any {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	k := key(i.generation)
-	return map[string]any{"kty": "RSA", "use": "sig", "kid": i.kid(), "n": b64.EncodeToString(k.N.Bytes()), "e": b64.EncodeToString(big.NewInt(int64(k.E)).Bytes()), "issuer": i.Issuer()}
+	all := []any{i.jwk(fmt.Sprintf("key-%d", i.generation), key(i.generation))}
+	if i.own && app == Client.String() {
+		all = append(all, i.jwk("own", key(i.generation+1)))
+	}
+	return all
 }
 
-func (i *Issuer) kid() string { return fmt.Sprintf("key-%d", i.generation) }
+func (i *Issuer) jwk(kid string, k *rsa.PrivateKey) map[string]any {
+	return map[string]any{"kty": "RSA", "use": "sig", "kid": kid, "n": b64.EncodeToString(k.N.Bytes()), "e": b64.EncodeToString(big.NewInt(int64(k.E)).Bytes()), "issuer": i.Issuer()}
+}
+
+// signer is the key of the tokens, and its id. The caller holds mu.
+func (i *Issuer) signer() (*rsa.PrivateKey, string) {
+	if i.own {
+		return key(i.generation + 1), "own"
+	}
+	return key(i.generation), fmt.Sprintf("key-%d", i.generation)
+}
 
 func (i *Issuer) token(w http.ResponseWriter, r *http.Request) {
 	fail := func(code, text string) {
@@ -354,7 +372,8 @@ func (i *Issuer) Token(nonce string, object identity.GUID) string {
 	if i.claims != nil {
 		i.claims(claims)
 	}
-	header := map[string]any{"alg": "RS256", "typ": "JWT", "kid": i.kid()}
+	signer, kid := i.signer()
+	header := map[string]any{"alg": "RS256", "typ": "JWT", "kid": kid}
 	if i.header != nil {
 		i.header(header)
 	}
@@ -363,7 +382,7 @@ func (i *Issuer) Token(nonce string, object identity.GUID) string {
 		return signed + "." + i.sign(signed)
 	}
 	sum := sha256.Sum256([]byte(signed))
-	signature, err := rsa.SignPKCS1v15(rand.Reader, key(i.generation), crypto.SHA256, sum[:])
+	signature, err := rsa.SignPKCS1v15(rand.Reader, signer, crypto.SHA256, sum[:])
 	if err != nil {
 		panic(err)
 	}
