@@ -197,12 +197,35 @@ func (s *Sessions) Check(ctx context.Context, token, app string) (*Person, error
 	return p, err
 }
 
-// person looks at a session's owner: as they were a moment ago while the mirror
-// is where it was. Somebody who may have no session any longer loses it here.
+// Seen is Check for a caller that must not wait: what can be said without a look
+// into the store. Nil and sure: there is no such session. Not sure: ask Check.
+func (s *Sessions) Seen(token, app string) (p *Person, sure bool) {
+	l, err := s.find(token)
+	if err != nil || l.r.App != app {
+		return nil, true
+	}
+	now := s.c.Now()
+	if p = l.lately(now, s.c.Store.Position()); p != nil {
+		l.used.Store(now.UnixNano())
+	}
+	return p, p != nil
+}
+
+// lately is the owner as they were a moment ago, while the mirror is where it
+// was; nil where somebody has to look.
+func (l *live) lately(now time.Time, on position) *Person {
+	if seen := l.seen.Load(); seen != nil && seen.on == on && now.Sub(seen.at) < trustFor {
+		return seen.p
+	}
+	return nil
+}
+
+// person looks at a session's owner, unless that was done lately. Somebody who
+// may have no session any longer loses it here.
 func (s *Sessions) person(ctx context.Context, l *live, anew bool) (*Person, error) {
 	now, on := s.c.Now(), s.c.Store.Position()
-	if seen := l.seen.Load(); !anew && seen != nil && seen.on == on && now.Sub(seen.at) < trustFor {
-		return seen.p, nil
+	if p := l.lately(now, on); !anew && p != nil {
+		return p, nil
 	}
 	p, err := s.lookUp(ctx, l.r.Who, now)
 	switch fault.KindOf(err) {

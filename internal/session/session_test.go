@@ -163,6 +163,71 @@ func TestSessionsEndWithTheRow(t *testing.T) {
 	}
 }
 
+// Seen never says what Check would not: it knows nobody before the first look, and
+// after whatever may have changed the answer.
+func TestSeenIsSureOnlyOfWhatCheckSays(t *testing.T) {
+	w := newWorld(t)
+	token := w.signIn(oidctest.Person).Token
+	look := func() {
+		t.Helper()
+		p, err := w.sessions.Check(t.Context(), token, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, sure := w.sessions.Seen(token, ""); !sure || got != p {
+			t.Errorf("after a look: %v, %t, want %v", got, sure, p)
+		}
+	}
+	unsure := func(what string) {
+		t.Helper()
+		if p, sure := w.sessions.Seen(token, ""); sure {
+			t.Errorf("%s: sure of %v", what, p)
+		}
+	}
+	unsure("before the first look")
+	look()
+	w.change(w.bob, func(u *identity.User) { u.GivenName = "Robert" })
+	unsure("after a change in the mirror")
+	look()
+	w.pass(6 * time.Second)
+	unsure("when the access rules may have changed")
+	look()
+	for name, other := range map[string][2]string{"another app": {token, "photos"}, "another token": {strings.Repeat("A", len(token)), ""}, "none": {"", ""}, "no token": {"é", ""}} {
+		if p, sure := w.sessions.Seen(other[0], other[1]); p != nil || !sure {
+			t.Errorf("%s: %v, %t", name, p, sure)
+		}
+	}
+	w.pass(8 * time.Hour)
+	unsure("unused for a while")
+	look()
+	w.change(w.alice, func(u *identity.User) { u.State |= identity.Disabled })
+	unsure("disabled")
+	if _, err := w.sessions.Check(t.Context(), token, ""); err != session.ErrNone {
+		t.Errorf("disabled: %v", err)
+	}
+	if p, sure := w.sessions.Seen(token, ""); p != nil || !sure {
+		t.Errorf("ended: %v, %t", p, sure)
+	}
+	token = w.open(w.bob).Token
+	look()
+	if _, err := w.sessions.End(t.Context(), token, ""); err != nil {
+		t.Fatal(err)
+	}
+	if p, sure := w.sessions.Seen(token, ""); p != nil || !sure {
+		t.Errorf("signed out: %v, %t", p, sure)
+	}
+	// A look that does not wait counts as use: nobody who works is idle.
+	token = w.open(w.bob).Token
+	for range 8 {
+		look()
+		w.pass(3 * time.Second)
+		if _, sure := w.sessions.Seen(token, ""); !sure {
+			t.Error("not known 3 s after a look")
+		}
+		w.pass(2 * time.Hour)
+	}
+}
+
 // Nobody looks at the session; the watch alone ends it.
 func TestTheWatchEndsSessions(t *testing.T) {
 	w := newWorld(t)

@@ -4,30 +4,19 @@ package web
 
 import (
 	"bytes"
-	"context"
 	"errors"
-	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/latchkey-nas/latchkey/internal/fault"
-	"github.com/latchkey-nas/latchkey/internal/peer"
 	"github.com/latchkey-nas/latchkey/internal/session"
 )
 
 // A proxy asks before every request of every browser, always in the same words.
-// This file answers that plain question by itself: net/http would take twice as
-// long as everything else together. Whatever is not the plain question, to the
-// letter, goes on to net/http with the bytes that were read.
-
-// The times of a connection.
-const (
-	headersTime = 5 * time.Second
-	keptTime    = 2 * time.Minute
-)
+// This file reads and answers that plain question by itself: net/http would take
+// twice as long as everything else together. Whatever is not the plain question,
+// to the letter, goes on to net/http with the bytes that were read.
 
 // maxPlain bounds a plain question; cookies can make it long.
 const maxPlain = 16 << 10
@@ -170,120 +159,8 @@ func ownCookie(header string) (token string) {
 	return token
 }
 
-// Serve answers on a Unix socket until Stop; nil then.
-func (f *Forward) Serve(ln net.Listener) error {
-	gated := f.gate.Listen(ln)
-	defer gated.Close()
-	f.mu.Lock()
-	if f.stopped {
-		f.mu.Unlock()
-		return nil
-	}
-	f.conns[closer{gated}] = struct{}{}
-	f.mu.Unlock()
-	f.slow.once.Do(func() { go func() { _ = f.http.Serve(f.slow) }() })
-	for {
-		conn, err := gated.Accept()
-		if err != nil {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			if f.stopped {
-				return nil
-			}
-			return fault.Wrap(fault.Internal, "serve auth", err)
-		}
-		c := conn.(*peer.Conn) // a gate's
-		f.mu.Lock()
-		if f.stopped {
-			_ = c.Close()
-		} else {
-			f.conns[c] = struct{}{}
-			go f.plain(c)
-		}
-		f.mu.Unlock()
-	}
-}
-
-// closer lets a listener be among the things that Stop closes.
-type closer struct{ net.Listener }
-
-func (closer) Read([]byte) (int, error)         { return 0, net.ErrClosed }
-func (closer) Write([]byte) (int, error)        { return 0, net.ErrClosed }
-func (closer) LocalAddr() net.Addr              { return nil }
-func (closer) RemoteAddr() net.Addr             { return nil }
-func (closer) SetDeadline(time.Time) error      { return nil }
-func (closer) SetReadDeadline(time.Time) error  { return nil }
-func (closer) SetWriteDeadline(time.Time) error { return nil }
-
-// Stop ends the door. Requests of net/http that are under way may go on until
-// ctx ends; a plain question that is being answered is asked again by the proxy.
-func (f *Forward) Stop(ctx context.Context) {
-	f.mu.Lock()
-	f.stopped = true
-	for c := range f.conns {
-		_ = c.Close()
-	}
-	f.mu.Unlock()
-	if f.http.Shutdown(ctx) != nil {
-		_ = f.http.Close()
-	}
-	_ = f.slow.Close()
-}
-
-// plain answers the plain questions of one connection until something else comes.
-func (f *Forward) plain(c *peer.Conn) {
-	kept := true
-	defer func() {
-		f.mu.Lock()
-		delete(f.conns, c)
-		f.mu.Unlock()
-		if kept {
-			_ = c.Close()
-		}
-	}()
-	caller := callerOf(c)
-	buf, n := make([]byte, 4<<10), 0
-	var out []byte
-	for {
-		wait := keptTime
-		if n > 0 {
-			wait = headersTime
-		}
-		if c.SetDeadline(time.Now().Add(wait)) != nil {
-			return
-		}
-		q, used, err := parsePlain(buf[:n])
-		switch {
-		case f.c.Sessions == nil || err == errOther:
-			kept = !f.slow.take(&handed{Conn: c, before: bytes.Clone(buf[:n])})
-			return
-		case err == errMore:
-			if n == len(buf) {
-				buf = append(buf, make([]byte, min(len(buf), maxPlain-len(buf)))...)
-			}
-			more, err := c.Read(buf[n:])
-			if n += more; err != nil {
-				return
-			}
-			continue
-		}
-		n = copy(buf, buf[used:n])
-		p, ok := f.placeAt(place{host: q.host, path: q.uri, caller: caller})
-		v := verdict{status: http.StatusForbidden}
-		if ok {
-			v = f.decide(context.Background(), p, q.token)
-		} else {
-			f.notOurs(p)
-		}
-		out = v.append(out[:0])
-		if _, err := c.Write(out); err != nil {
-			return
-		}
-	}
-}
-
-// append writes the verdict as an answer of HTTP/1.1.
-func (v *verdict) append(b []byte) []byte {
+// append writes the verdict as an answer of HTTP/1.1, as of now.
+func (v *verdict) append(b []byte, now time.Time) []byte {
 	b = append(b, "HTTP/1.1 "...)
 	switch v.status {
 	case http.StatusOK:
@@ -307,7 +184,7 @@ func (v *verdict) append(b []byte) []byte {
 		b = append(b, "500 Internal Server Error\r\n"...)
 	}
 	b = append(b, "Cache-Control: no-store\r\nContent-Length: 0\r\nDate: "...)
-	b = append(b, date(time.Now())...)
+	b = append(b, date(now)...)
 	return append(b, "\r\n\r\n"...)
 }
 
@@ -327,59 +204,3 @@ type dated struct {
 }
 
 var lastDate atomic.Pointer[dated]
-
-// handed is a connection with the bytes of it that were read already.
-type handed struct {
-	*peer.Conn
-	before []byte
-}
-
-// Read gives the bytes again, and then what comes.
-func (h *handed) Read(p []byte) (int, error) {
-	if len(h.before) > 0 {
-		n := copy(p, h.before)
-		h.before = h.before[n:]
-		return n, nil
-	}
-	return h.Conn.Read(p)
-}
-
-// handover is a listener whose connections were accepted elsewhere.
-type handover struct {
-	once  sync.Once
-	conns chan net.Conn
-	done  chan struct{}
-	shut  sync.Once
-}
-
-func newHandover() *handover { return &handover{conns: make(chan net.Conn), done: make(chan struct{})} }
-
-// take hands a connection over; false: nobody takes it any longer.
-func (h *handover) take(c net.Conn) bool {
-	_ = c.SetDeadline(time.Time{})
-	select {
-	case h.conns <- c:
-		return true
-	case <-h.done:
-		return false
-	}
-}
-
-// Accept waits for a connection.
-func (h *handover) Accept() (net.Conn, error) {
-	select {
-	case c := <-h.conns:
-		return c, nil
-	case <-h.done:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close ends it. Safe to call twice.
-func (h *handover) Close() error {
-	h.shut.Do(func() { close(h.done) })
-	return nil
-}
-
-// Addr is nobody's.
-func (*handover) Addr() net.Addr { return &net.UnixAddr{Name: "auth", Net: "unix"} }

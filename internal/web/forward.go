@@ -22,6 +22,7 @@ import (
 // Forwarded is what the forward-auth door asks; *session.Sessions answers.
 type Forwarded interface {
 	Check(ctx context.Context, token, app string) (*session.Person, error)
+	Seen(token, app string) (p *session.Person, sure bool)
 	AppAt(host, path string, c session.Caller) (name, redirect string, ok bool)
 	Request(c session.Caller, app, redirect, state string) (string, error)
 	Exchange(ctx context.Context, c session.Caller, app, redirect, code string) (*session.Finished, *session.Person, error)
@@ -74,9 +75,10 @@ type Forward struct {
 	http *http.Server // for all but the plain question; see check.go
 	slow *handover
 
-	mu      sync.Mutex
-	conns   map[net.Conn]struct{} // that ask plain questions
-	stopped bool
+	mu        sync.Mutex
+	listeners []net.Listener
+	loop      *loop // nil until Serve
+	stopped   bool
 }
 
 type callerKey struct{}
@@ -86,7 +88,7 @@ func NewForward(c ForwardConfig) *Forward {
 	if c.Identify == nil {
 		c.Identify = peer.CallerOf
 	}
-	f := &Forward{c: c, gate: peer.NewGate(peer.Auth, c.Limits, c.Log, c.Identify), slow: newHandover(), conns: map[net.Conn]struct{}{}}
+	f := &Forward{c: c, gate: peer.NewGate(peer.Auth, c.Limits, c.Log, c.Identify), slow: newHandover()}
 	f.http = &http.Server{Handler: f, ReadHeaderTimeout: headersTime, ReadTimeout: 2 * headersTime, WriteTimeout: 2 * headersTime,
 		IdleTimeout: keptTime, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
@@ -217,9 +219,7 @@ func (f *Forward) decide(ctx context.Context, p place, token string) verdict {
 		if err != nil {
 			return verdict{status: http.StatusInternalServerError}
 		}
-		v := verdict{status: http.StatusOK}
-		v.user, v.uid, v.groups = person.Header()
-		return v
+		return letIn(person)
 	case fault.BadCredential, fault.NotFound:
 		return verdict{status: http.StatusUnauthorized, signIn: f.signIn(p)}
 	case fault.Denied:
@@ -229,6 +229,24 @@ func (f *Forward) decide(ctx context.Context, p place, token string) verdict {
 	}
 	f.c.Log.Error("forward-auth failed", "error", err)
 	return verdict{status: http.StatusInternalServerError}
+}
+
+// decideNow is decide where nothing has to be waited for; false: it has.
+func (f *Forward) decideNow(p place, token string) (verdict, bool) {
+	switch person, sure := f.c.Sessions.Seen(token, p.app); {
+	case !sure:
+		return verdict{}, false
+	case person == nil:
+		return verdict{status: http.StatusUnauthorized, signIn: f.signIn(p)}, true
+	default:
+		return letIn(person), true
+	}
+}
+
+func letIn(p *session.Person) verdict {
+	v := verdict{status: http.StatusOK}
+	v.user, v.uid, v.groups = p.Header()
+	return v
 }
 
 // signIn is where a browser signs in that has no session.

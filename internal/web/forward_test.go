@@ -52,6 +52,13 @@ func (f failing) Check(ctx context.Context, token, app string) (*session.Person,
 	return f.Sessions.Check(ctx, token, app)
 }
 
+func (f failing) Seen(token, app string) (*session.Person, bool) {
+	if f.g.fail.Load() != nil {
+		return nil, false
+	}
+	return f.Sessions.Seen(token, app)
+}
+
 func newGateway(t testing.TB) *gateway {
 	t.Helper()
 	dir := t.TempDir()
