@@ -22,7 +22,7 @@ const module = "github.com/latchkey-nas/latchkey/"
 // layers, lowest first: a package imports its own layer or lower ones only.
 // Packages that are not named may be imported by nobody below the top.
 var layers = [][]string{
-	{"internal/identity", "internal/fault", "internal/secret"},
+	{"internal/identity", "internal/fault", "internal/secret", "internal/latency"},
 	{"internal/idmap", "internal/access", "internal/audit", "internal/snapshot"},
 	{"internal/accounts", "internal/etcfile", "internal/smbconf", "internal/krb5conf", "internal/kerberos"},
 	{"internal/directory", "internal/netlogon", "internal/oidc", "internal/store"},

@@ -5,6 +5,9 @@ package audit
 import (
 	"cmp"
 	"slices"
+	"time"
+
+	"github.com/latchkey-nas/latchkey/internal/latency"
 )
 
 // Count is how many events of a kind there were since the recorder was opened.
@@ -27,6 +30,9 @@ type counted struct {
 
 // count counts an event.
 func (r *Recorder) count(e *Event) {
+	if e.Action == SignIn && e.Milliseconds > 0 { // neither abandoned nor refused before it began
+		r.signIns.Observe(latency.Labels{e.Door, string(e.Outcome)}, time.Duration(e.Milliseconds*float64(time.Millisecond)))
+	}
 	r.counting.Lock()
 	defer r.counting.Unlock()
 	if r.counts == nil {
@@ -42,6 +48,9 @@ func (r *Recorder) count(e *Event) {
 	}
 	r.counts[counted{e.Action, e.Outcome, service}]++
 }
+
+// SignIns returns how long sign-ins took, by door and outcome.
+func (r *Recorder) SignIns() []latency.Histogram { return r.signIns.Histograms() }
 
 // Counts returns what was counted, sorted.
 func (r *Recorder) Counts() []Count {

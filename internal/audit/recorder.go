@@ -11,6 +11,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/latchkey-nas/latchkey/internal/latency"
 )
 
 // backlog is how many events wait for the disk before Record waits itself: an
@@ -32,6 +34,7 @@ type Recorder struct {
 	counting sync.Mutex
 	counts   map[counted]uint64
 	services map[string]struct{}
+	signIns  latency.Set
 }
 
 // Open returns a recorder that appends to the file at path, mode 0600. A file

@@ -96,6 +96,8 @@ type Daemon struct {
 	member *member // nil while the machine is in no domain
 	life   context.Context
 
+	took timings
+
 	keyKick chan struct{} // wakes the keeper of the machine's key
 
 	adminKick chan struct{} // wakes who looks up the administrators
@@ -130,7 +132,7 @@ func New(ctx context.Context, opt Options) (*Daemon, error) {
 			OperatingSystem: "latchkey", OperatingSystemVersion: release.Version, Log: opt.Log})
 	}
 	d.resolver = resolve.New(memory, resolve.Presentation{})
-	doors := grpcapi.Config{Log: opt.Log, Policy: d.policy, Limits: limits(d.settings.now()), Directory: d.resolver,
+	doors := grpcapi.Config{Log: opt.Log, Policy: d.policy, Limits: limits(d.settings.now()), Directory: d.resolver, Latency: &d.took.calls,
 		Admin: grpcapi.Admin{Joiner: d, Leaver: d, Syncer: d, Statuser: d, Configurer: d}}
 	if d.store != nil {
 		doors.Machine = d

@@ -47,7 +47,7 @@ func (d *Daemon) loginDomain() *login.Domain {
 	if tenant.IsZero() {
 		tenant = m.tenant
 	}
-	return &login.Domain{Realm: m.realm, Names: m.names, Tenant: tenant, FQDN: m.fqdn, Keytab: d.opt.KeytabFile, KDC: m.kdc, Refresh: m.mirror}
+	return &login.Domain{Realm: m.realm, Names: m.names, Tenant: tenant, FQDN: m.fqdn, Keytab: d.opt.KeytabFile, KDC: m.kdc, Refresh: timedRefresh{m.mirror, &d.took}}
 }
 
 // loginSettings is [login] as package login has it.

@@ -95,14 +95,14 @@ func (d *Daemon) enter(ctx context.Context, machine *store.Machine, first func(c
 	realm := machine.Domain.Realm
 	// The password in the store is the truth; the keytab is a copy of its keys
 	// for the programs that want one.
-	kdc := kerberos.NewClient(kerberos.Config{Realm: realm, Servers: locator})
+	kdc := kerberos.NewClient(kerberos.Config{Realm: realm, Servers: locator, RoundTrip: d.took.kerberos})
 	with, others := secrets(machine)
 	session := kerberos.NewSession(kdc, kerberos.Account(machine.ComputerAccount, realm), with, others...)
 	client := directory.NewClient(directory.Config{Locator: locator, Credential: session, SSHKeys: c.SSHKeys})
 	ctx, cancel := context.WithCancel(ctx)
 	m := &member{client: client, session: session, kdc: kdc, netlogon: d.openNetlogon(locator), realm: realm, fqdn: machine.FQDN, computer: computerName(machine.ComputerAccount), names: machine.Domain, tenant: machine.Tenant, people: machine.People, cancel: cancel, done: make(chan struct{}),
 		mirror: mirror.New(mirror.Config{Store: d.store, Directory: mirror.LDAP(client), Interval: c.SyncInterval,
-			SweepInterval: c.SweepInterval, FullInterval: c.FullInterval, MaxDeletions: int(c.MaxDeletions), Log: d.log})}
+			SweepInterval: c.SweepInterval, FullInterval: c.FullInterval, MaxDeletions: int(c.MaxDeletions), Latency: &d.took.passes, Log: d.log})}
 	go m.watchLockout(ctx, d.log)
 	go d.watchNTLM(ctx, m.netlogon)
 	go func() {

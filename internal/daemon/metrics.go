@@ -5,10 +5,7 @@ package daemon
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
-	"strconv"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -46,30 +43,14 @@ func (d *Daemon) serveMetrics(ctx context.Context, ln *peer.Listener) error {
 	return nil
 }
 
-// metrics are what status and the audit know, as numbers.
+// metrics are what status, the audit and the clocks know, as numbers. No label
+// has the name of a person.
 func (d *Daemon) metrics(ctx context.Context) (string, error) {
 	st, err := d.Status(ctx)
 	if err != nil {
 		return "", err
 	}
-	var b strings.Builder
-	metric := func(name, kind, help string, value float64, labels ...string) {
-		if help != "" {
-			fmt.Fprintf(&b, "# HELP latchkey_%s %s\n# TYPE latchkey_%s %s\n", name, help, name, kind)
-		}
-		fmt.Fprintf(&b, "latchkey_%s", name)
-		for i := 0; i+1 < len(labels); i += 2 {
-			open := ","
-			if i == 0 {
-				open = "{"
-			}
-			fmt.Fprintf(&b, "%s%s=%q", open, labels[i], strings.ToValidUTF8(labels[i+1], "?"))
-		}
-		if len(labels) > 0 {
-			b.WriteByte('}')
-		}
-		b.WriteString(" " + strconv.FormatFloat(value, 'g', -1, 64) + "\n")
-	}
+	var e exposition
 	yes := func(on bool) float64 {
 		if on {
 			return 1
@@ -82,28 +63,35 @@ func (d *Daemon) metrics(ctx context.Context) (string, error) {
 		}
 		return float64(t.AsTime().Unix())
 	}
-	metric("info", "gauge", "The version that runs.", 1, "version", st.GetVersion(), "domain", st.GetDomain())
-	metric("serving", "gauge", "1 while lookups are answered.", yes(st.GetHealth() == latchkeyv1.Status_HEALTH_SERVING || st.GetHealth() == latchkeyv1.Status_HEALTH_DEGRADED))
-	metric("joined", "gauge", "1 while the machine is in a domain.", yes(st.GetDomain() != ""))
-	metric("users", "gauge", "Users in the mirror.", float64(st.GetUsers()))
-	metric("groups", "gauge", "Groups in the mirror.", float64(st.GetGroups()))
-	metric("mirror_complete", "gauge", "1 once the whole domain has been read.", yes(st.GetMirrorComplete()))
-	metric("held_deletions", "gauge", "Rows that the breaker holds back.", float64(st.GetHeldDeletions()))
-	metric("last_sync_timestamp_seconds", "gauge", "When the mirror was last brought up to date.", at(st.GetLastSyncTime()))
-	metric("last_sync_duration_seconds", "gauge", "How long that took.", st.GetLastSyncDuration().AsDuration().Seconds())
-	metric("domain_controller_reachable", "gauge", "1 while a domain controller answers.", yes(st.GetDomainControllerReachable()))
-	metric("clock_skew_seconds", "gauge", "The domain controller's clock minus ours.", st.GetClockSkew().AsDuration().Seconds())
-	metric("machine_key_version", "gauge", "Version of the machine's key.", float64(st.GetKeyVersion()))
-	metric("machine_key_timestamp_seconds", "gauge", "When the machine's key was made.", at(st.GetKeyTime()))
-	metric("snapshot_timestamp_seconds", "gauge", "When names were last published.", at(st.GetSnapshotTime()))
-	metric("worker_restarts_total", "counter", "Workers that ended and were replaced.", float64(st.GetWorkerRestarts()))
-	metric("problems", "gauge", "Things that need attention; latchkey status names them.", float64(len(st.GetProblems())))
+	e.gauge("info", "The version that runs, and the domain.", 1, "version", st.GetVersion(), "domain", st.GetDomain())
+	e.gauge("serving", "1 while lookups are answered.", yes(st.GetHealth() == latchkeyv1.Status_HEALTH_SERVING || st.GetHealth() == latchkeyv1.Status_HEALTH_DEGRADED))
+	e.gauge("joined", "1 while the machine is in a domain.", yes(st.GetDomain() != ""))
+	e.gauge("users", "Users in the mirror.", float64(st.GetUsers()))
+	e.gauge("groups", "Groups in the mirror.", float64(st.GetGroups()))
+	e.gauge("mirror_complete", "1 once the whole domain has been read.", yes(st.GetMirrorComplete()))
+	e.gauge("held_deletions", "Rows that the breaker holds back.", float64(st.GetHeldDeletions()))
+	e.gauge("last_sync_timestamp_seconds", "When the mirror was last brought up to date.", at(st.GetLastSyncTime()))
+	e.gauge("last_sync_duration_seconds", "How long that took.", st.GetLastSyncDuration().AsDuration().Seconds())
+	e.gauge("domain_controller_reachable", "1 while a domain controller answers.", yes(st.GetDomainControllerReachable()))
+	e.gauge("clock_skew_seconds", "The domain controller's clock minus ours.", st.GetClockSkew().AsDuration().Seconds())
+	e.gauge("machine_key_version", "Version of the machine's key.", float64(st.GetKeyVersion()))
+	e.gauge("machine_key_timestamp_seconds", "When the machine's key was made.", at(st.GetKeyTime()))
+	e.gauge("snapshot_timestamp_seconds", "When names were last published.", at(st.GetSnapshotTime()))
+	e.gauge("problems", "Things that need attention; latchkey status names them.", float64(len(st.GetProblems())))
+	e.head("worker_restarts_total", "counter", "Workers that ended and were replaced.")
+	e.value("worker_restarts_total", float64(st.GetWorkerRestarts()))
 	if d.audit != nil {
-		help := "Attempts since the worker was started, by what, outcome and service."
-		for _, c := range d.audit.Counts() {
-			metric("attempts_total", "counter", help, float64(c.N), "action", string(c.Action), "outcome", string(c.Outcome), "service", c.Service)
-			help = ""
+		if counts := d.audit.Counts(); len(counts) > 0 {
+			e.head("attempts_total", "counter", "Attempts since the worker was started, by what, outcome and service.")
+			for _, c := range counts {
+				e.value("attempts_total", float64(c.N), "action", string(c.Action), "outcome", string(c.Outcome), "service", c.Service)
+			}
 		}
+		e.histograms("sign_in_duration_seconds", "How long sign-ins took, from the question to the answer.", d.audit.SignIns(), "door", "outcome")
 	}
-	return b.String(), nil
+	e.histograms("directory_pass_duration_seconds", "How long the mirror's passes over the directory took.", d.took.passes.Histograms(), "kind", "outcome")
+	e.histograms("domain_controller_round_trip_seconds", "How long a domain controller took to answer one question.", d.took.trips.Histograms(), "protocol")
+	e.histograms("grpc_call_duration_seconds", "How long unary gRPC calls took.", d.took.calls.Histograms(), "method", "code")
+	e.histograms("winbind_request_duration_seconds", "How long requests on winbind's pipes took.", d.took.pipes.Histograms(), "command")
+	return e.b.String(), nil
 }

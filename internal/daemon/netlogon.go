@@ -25,7 +25,7 @@ func (d *Daemon) openNetlogon(locator *directory.Locator) *netlogon.Pool {
 // domain.
 func (d *Daemon) ntlm() login.NTLMAuthority {
 	if m := d.current(); m != nil {
-		return m.netlogon
+		return timedLogon{m.netlogon, &d.took}
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ func (d *Daemon) openWinbind() *winbind.Server {
 		return nil
 	}
 	release := &sambaRelease{programs: []string{"/usr/sbin/smbd", "/usr/bin/wbinfo"}, forced: func() int64 { return d.settings.now().Samba.Interface }}
-	return winbind.New(winbind.Config{Log: d.log, Directory: d.resolver, IDs: numbers{d.store}, Login: d.login,
+	return winbind.New(winbind.Config{Log: d.log, Latency: &d.took.pipes, Directory: d.resolver, IDs: numbers{d.store}, Login: d.login,
 		Upstream: d.controllers, Membership: d.membership, Samba: release.find, Identify: peer.CallerOf,
 		Enumerate:     func() bool { return d.settings.now().NSS.Enumerate },
 		PrivilegedDir: filepath.Dir(d.settings.now().Samba.PrivilegedPipe)})

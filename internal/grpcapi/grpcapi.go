@@ -26,6 +26,7 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
+	"github.com/latchkey-nas/latchkey/internal/latency"
 	"github.com/latchkey-nas/latchkey/internal/peer"
 	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
 )
@@ -49,6 +50,9 @@ type Config struct {
 	// nobody can be signed in.
 	Sso       Sso
 	SsoSetter SsoSetter
+
+	// Latency is how long unary calls took, by method and code; nil: nobody counts.
+	Latency *latency.Set
 
 	// Audit takes what administrators change; nil: nobody does.
 	Audit Recorder
@@ -87,7 +91,7 @@ func New(c Config) *Server {
 	strayed := &strays{to: c.Audit}
 	for _, name := range []peer.Name{peer.API, peer.Admin} {
 		d := &door{name: name, gate: peer.NewGate(name, c.Limits, c.Log, c.Identify)}
-		d.guard = &guard{door: name, policy: c.Policy, limits: c.Limits, log: newSparing(c.Log), strays: strayed}
+		d.guard = &guard{door: name, policy: c.Policy, limits: c.Limits, log: newSparing(c.Log), strays: strayed, latency: c.Latency}
 		d.guard.calls.interval = min(time.Second, c.Limits.CallTimeout/4)
 		d.server = grpc.NewServer(s.options(d)...)
 		d.server.RegisterService(identityDesc(), &identityService{directory: c.Directory, limits: c.Limits})

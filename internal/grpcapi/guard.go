@@ -22,6 +22,7 @@ import (
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/grpcapi/rpcfault"
+	"github.com/latchkey-nas/latchkey/internal/latency"
 	"github.com/latchkey-nas/latchkey/internal/peer"
 	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
 )
@@ -35,7 +36,9 @@ type guard struct {
 	limits peer.Limits
 	log    *sparing
 	strays *strays
-	calls  calls
+
+	latency *latency.Set
+	calls   calls
 }
 
 // tap runs when a call's headers are read, before its request is: the deadline
@@ -101,6 +104,7 @@ func (g *guard) check(ctx context.Context, method string) (*call, error) {
 }
 
 func (g *guard) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
+	began := time.Now()
 	c, err := g.check(ctx, info.FullMethod)
 	if err == nil {
 		cancel := context.CancelFunc(nil)
@@ -116,6 +120,7 @@ func (g *guard) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 		_ = grpc.SetTrailer(ctx, rpcfault.Trailer(err)) // fails when nobody waits for it any longer
 	}
 	g.calls.end(c)
+	g.latency.Observe(latency.Labels{info.FullMethod, status.Code(err).String()}, time.Since(began))
 	return resp, err
 }
 

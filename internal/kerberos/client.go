@@ -23,6 +23,9 @@ type Config struct {
 	Lifetime time.Duration
 	// RenewFor is the renewable life asked for; 0 means 7 days.
 	RenewFor time.Duration
+	// RoundTrip is told how long the KDC whose answer was taken needed for it; nil:
+	// nobody is.
+	RoundTrip func(time.Duration)
 	// Dial replaces the net.Dialer, for tests.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Now replaces time.Now, for tests.

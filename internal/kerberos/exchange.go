@@ -81,8 +81,12 @@ func (c *Client) ask(ctx context.Context, port uint16, wait time.Duration, build
 			}
 		case a := <-answers:
 			if a.err == nil {
-				silent(slices.Index(addrs, a.from))
+				first := slices.Index(addrs, a.from)
+				silent(first)
 				c.cfg.Servers.Good(a.from)
+				if c.cfg.RoundTrip != nil {
+					c.cfg.RoundTrip(time.Since(started[first]))
+				}
 				return a, nil
 			}
 			if ctx.Err() != nil {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/latchkey-nas/latchkey/internal/directory"
 	"github.com/latchkey-nas/latchkey/internal/identity"
+	"github.com/latchkey-nas/latchkey/internal/latency"
 	"github.com/latchkey-nas/latchkey/internal/store"
 )
 
@@ -94,6 +95,10 @@ type Config struct {
 	// that one pass may let go of without being told to; 0: 10. A handful (five
 	// of each) may always go, or a small domain could never lose anybody.
 	MaxDeletions int
+
+	// Latency is how long passes took, by "full" or "incremental" and by "ok" or
+	// "failed"; nil: nobody counts.
+	Latency *latency.Set
 
 	Log *slog.Logger     // nil: slog.Default()
 	Now func() time.Time // nil: time.Now

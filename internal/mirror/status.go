@@ -13,6 +13,7 @@ import (
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/idmap"
+	"github.com/latchkey-nas/latchkey/internal/latency"
 	"github.com/latchkey-nas/latchkey/internal/store"
 )
 
@@ -121,6 +122,14 @@ func (m *Mirror) end(p *pass, res Result, err error) {
 	defer m.lock.Unlock()
 	s := &m.status
 	s.Running, m.fresh = false, nil
+	what := latency.Labels{"incremental", "ok"}
+	if res.Full || p.req.Full {
+		what[0] = "full"
+	}
+	if err != nil {
+		what[1] = "failed"
+	}
+	m.cfg.Latency.Observe(what, res.Duration)
 	if p.dse.DNSHost != "" {
 		s.DC, s.Skew = p.dse.DNSHost, p.skew
 	}

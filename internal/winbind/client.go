@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
+	"github.com/latchkey-nas/latchkey/internal/latency"
 	"github.com/latchkey-nas/latchkey/internal/peer"
 	"github.com/latchkey-nas/latchkey/internal/resolve"
 	"github.com/latchkey-nas/latchkey/internal/secret"
@@ -297,11 +298,13 @@ func (c *client) consume() error {
 // off the socket. Where this process dies in between, the client gets a second
 // answer, which it takes for a connection that is out of step and opens another.
 func (c *client) answer() error {
-	x := c.ex
+	x, began := c.ex, time.Now()
 	x.resp.Begin(x.out[:0])
 	cmd, known := x.req.Command()
+	what := "other"
 	if known {
 		if do := commands[cmd]; do != nil {
+			what = cmd.String()
 			if err := do(c, &x.req, &x.resp); err != nil {
 				c.failed(cmd, err)
 				if c.s.life.Err() != nil { // the next one may do better
@@ -311,6 +314,7 @@ func (c *client) answer() error {
 		}
 	}
 	err := c.send(x.resp.Finish())
+	c.s.cfg.Latency.Observe(latency.Labels{what}, time.Since(began))
 	if err == nil {
 		err = c.consume()
 	}

@@ -26,6 +26,7 @@ import (
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/identity"
+	"github.com/latchkey-nas/latchkey/internal/latency"
 	"github.com/latchkey-nas/latchkey/internal/login"
 	"github.com/latchkey-nas/latchkey/internal/peer"
 	"github.com/latchkey-nas/latchkey/internal/resolve"
@@ -116,6 +117,9 @@ type Config struct {
 	PrivilegedDir string
 	// Identify says who connected: peer.CallerOf.
 	Identify func(*net.UnixConn) (peer.Caller, error)
+
+	// Latency is how long requests took, by command; nil: nobody counts.
+	Latency *latency.Set
 
 	// AnswerTime is the longest that a request may take; smbclient gives up after
 	// 20 s. 0: 15 s. SendTime is how long a request may take to arrive and an
