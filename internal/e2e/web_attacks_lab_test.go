@@ -13,7 +13,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/latchkey-nas/latchkey/internal/lab/nas"
 )
 
 // What somebody who means harm sends to the real server.
