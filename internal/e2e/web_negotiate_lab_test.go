@@ -12,7 +12,6 @@ import (
 
 	"github.com/latchkey-nas/latchkey/internal/lab"
 	"github.com/latchkey-nas/latchkey/internal/lab/browser"
-	"github.com/latchkey-nas/latchkey/internal/lab/nas"
 )
 
 // A ticket signs in without a question, by curl and by Chromium; it is good

@@ -16,7 +16,6 @@ import (
 	"testing"
 
 	"github.com/latchkey-nas/latchkey/internal/lab/browser"
-	"github.com/latchkey-nas/latchkey/internal/lab/nas"
 	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
 )
 

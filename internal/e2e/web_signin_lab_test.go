@@ -11,7 +11,6 @@ import (
 
 	"github.com/latchkey-nas/latchkey/internal/lab"
 	"github.com/latchkey-nas/latchkey/internal/lab/browser"
-	"github.com/latchkey-nas/latchkey/internal/lab/nas"
 )
 
 // One person is the same row by password, by Entra ID and in id; an account of
