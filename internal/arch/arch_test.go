@@ -20,19 +20,25 @@ import (
 const module = "github.com/latchkey-nas/latchkey/"
 
 // layers, lowest first: a package imports its own layer or lower ones only.
-// Packages that are not named may be imported by nobody below the top.
 var layers = [][]string{
-	{"internal/identity", "internal/fault", "internal/secret", "internal/latency"},
+	{"internal/identity", "internal/fault", "internal/secret", "internal/release", "internal/journal", "internal/latency"},
 	{"internal/idmap", "internal/access", "internal/audit", "internal/snapshot"},
-	{"internal/accounts", "internal/etcfile", "internal/smbconf", "internal/krb5conf", "internal/kerberos"},
+	{"internal/accounts", "internal/etcfile", "internal/smbconf", "internal/krb5conf", "internal/sudoers", "internal/kerberos"},
 	{"internal/directory", "internal/netlogon", "internal/oidc", "internal/store"},
 	{"internal/resolve", "internal/login", "internal/session", "internal/mirror", "internal/publish", "internal/join"},
 	{"proto/latchkey/v1"},
 	{"internal/peer", "internal/grpcapi", "internal/shim", "internal/winbind", "internal/web"},
 	{"internal/config"},
 	{"internal/monitor", "internal/daemon"},
-	{"cmd/latchkeyd", "cmd/latchkey"},
+	{"cmd/latchkeyd", "cmd/latchkey", "cmd/latchkey-pam-check"},
 }
+
+// apart are packages that prove, measure or make the product: nothing of it
+// imports them.
+var apart = []string{"nss", "pam", "packaging", "internal/lab", "internal/e2e", "internal/bench", "internal/demo", "internal/arch", "internal/tools"}
+
+// forTests are packages that only tests, and packages apart, import.
+var forTests = []string{"internal/kerberos/krbtest", "internal/netlogon/ntlmtest", "internal/oidc/oidctest", "internal/resolve/memorytest", "internal/snapshot/forge"}
 
 // forbidden imports would hurt most; each with its reason.
 var forbidden = []struct{ from, to, why string }{
@@ -50,10 +56,6 @@ var forbidden = []struct{ from, to, why string }{
 	{"internal/monitor", "internal/store", "root does not open the database"},
 	{"internal/monitor", "google.golang.org/grpc", "root serves no door"},
 	{"internal/identity", "internal/store", "words know no memory"},
-	{"internal", "nss", "cgo belongs to the tests of the C modules only"},
-	{"internal", "pam", "cgo belongs to the tests of the C modules only"},
-	{"cmd", "nss", "cgo belongs to the tests of the C modules only"},
-	{"cmd", "pam", "cgo belongs to the tests of the C modules only"},
 }
 
 // soleImporters of a dependency.
@@ -122,17 +124,80 @@ func tree(t *testing.T) []source {
 
 func under(pkg, prefix string) bool { return pkg == prefix || strings.HasPrefix(pkg, prefix+"/") }
 
+// among returns the package of a list that pkg is or lies below; "" for none.
+func among(pkg string, list []string) string {
+	if i := slices.IndexFunc(list, func(p string) bool { return under(pkg, p) }); i >= 0 {
+		return list[i]
+	}
+	return ""
+}
+
 func layerOf(pkg string) int {
-	return slices.IndexFunc(layers, func(l []string) bool {
-		return slices.ContainsFunc(l, func(p string) bool { return under(pkg, p) })
-	})
+	return slices.IndexFunc(layers, func(l []string) bool { return among(pkg, l) != "" })
+}
+
+// packages returns the top package of every file: those that have a place in the
+// house.
+func packages(t *testing.T) []string {
+	t.Helper()
+	known := slices.Concat(append(slices.Clone(layers), apart)...)
+	var all []string
+	for _, s := range tree(t) {
+		top := among(s.pkg, known)
+		if top == "" {
+			t.Errorf("%s has no place: name it in layers or apart, and in ARCHITECTURE.md", s.path)
+			continue
+		}
+		all = append(all, top)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// TestArchitectureNamesEveryPackageOnce holds ARCHITECTURE.md's list of the
+// house against the tree.
+func TestArchitectureNamesEveryPackageOnce(t *testing.T) {
+	text, err := os.ReadFile("../../ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, house, _ := strings.Cut(string(text), "Imports point down this list only")
+	var named []string
+	for line := range strings.Lines(house) {
+		if strings.HasPrefix(line, "## ") {
+			break
+		}
+		if entry, ok := strings.CutPrefix(line, "    "); ok {
+			names, _, _ := strings.Cut(entry, "  ")
+			for n := range strings.SplitSeq(names, ", ") {
+				named = append(named, strings.TrimSpace(n))
+			}
+		}
+	}
+	slices.Sort(named)
+	if want := packages(t); !slices.Equal(named, want) {
+		t.Errorf("ARCHITECTURE.md names\n%s\nwant\n%s", strings.Join(named, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestNothingOfTheProductImportsWhatStandsApart(t *testing.T) {
+	for _, s := range tree(t) {
+		if s.test || among(s.pkg, apart) != "" || among(s.pkg, forTests) != "" {
+			continue
+		}
+		for _, to := range s.imports {
+			if p := among(to, slices.Concat(apart, forTests)); p != "" {
+				t.Errorf("%s imports %s, which is for tests", s.path, p)
+			}
+		}
+	}
 }
 
 func TestImportsPointDown(t *testing.T) {
 	for _, s := range tree(t) {
 		from := layerOf(s.pkg)
 		if s.test || from < 0 {
-			continue
+			continue // what stands apart may know everything
 		}
 		for _, to := range s.imports {
 			if l := layerOf(to); l > from {

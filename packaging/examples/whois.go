@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Who is that? Prints a person of the domain and their groups:
+// Command whois prints a person of the domain and their groups:
 //
 //	go mod init whois
 //	go get github.com/latchkey-nas/latchkey
