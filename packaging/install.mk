@@ -35,6 +35,7 @@ install: build ## into DESTDIR and PREFIX; makes the system accounts when DESTDI
 	for file in admin identity login machine sso; do \
 	  sed 's/ \[debug_redact = true\]//' proto/latchkey/v1/$$file.proto | \
 	    $(INSTALL_FILE) /dev/stdin $(DESTDIR)$(PREFIX)/share/latchkey/proto/latchkey/v1/$$file.proto; done
+	for page in admin apps entra samba security ssh web; do $(INSTALL_FILE) docs/$$page.md $(DESTDIR)$(PREFIX)/share/doc/latchkey/$$page.md; done
 	$(INSTALL_FILE) LICENSE $(DESTDIR)$(PREFIX)/share/doc/latchkey/copyright
 	for page in build/man/*; do $(INSTALL_FILE) $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$$(basename $$page); done
 	mkdir -p $(DESTDIR)$(PREFIX)/share/bash-completion/completions

@@ -5,13 +5,19 @@
 package e2e
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
+	"google.golang.org/grpc"
+
 	"github.com/latchkey-nas/latchkey/internal/lab"
+	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
 )
 
 // appLayer is what the author of an app installs: Debian's Python and protoc with
@@ -87,23 +93,32 @@ func TestExamplesForApps(t *testing.T) {
 		}
 		return r.Stdout, r.Exit
 	}
-	// The commands that the comment at the head of a file shows, but for what
-	// installs packages.
-	typed := func(file, mark string) string {
+	manual, err := os.ReadFile("../../docs/apps.md")
+	s.try(err)
+	_, manual, _ = bytes.Cut(manual, []byte("\n## One call\n"))
+	manual, _, _ = bytes.Cut(manual, []byte("\n## "))
+	// typed are the commands that the manual shows around one, but for what
+	// installs packages. The example itself shows the same.
+	typed := func(file, around string) (all string) {
 		t.Helper()
-		text, err := s.nas.ReadFile(s.ctx, "/home/author/"+file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var lines []string
-		for line := range strings.Lines(string(text)) {
-			if line, ok := strings.CutPrefix(line, mark+"     "); ok && !strings.HasPrefix(line, "apt ") && !strings.HasPrefix(line, "npm ") {
-				lines = append(lines, line)
+		example, err := s.nas.ReadFile(s.ctx, "/home/author/"+file)
+		s.try(err)
+		for block := range strings.SplitSeq(string(manual), "\n\n") {
+			if !strings.HasPrefix(block, "    ") || !strings.Contains(block, around) {
+				continue
+			}
+			for line := range strings.Lines(block + "\n") {
+				if line = line[len("    "):]; !strings.HasPrefix(line, "cp ") && !strings.Contains(string(example), line) {
+					t.Errorf("%s does not show %s", file, line)
+				}
+				if !strings.HasPrefix(line, "apt ") && !strings.HasPrefix(line, "npm ") {
+					all += line
+				}
 			}
 		}
-		return strings.Join(lines, "")
+		return all
 	}
-	programs := map[string]string{"Python": typed("whois.py", "#"), "Node": typed("whois.js", "//"), "Go": "whois alice"}
+	programs := map[string]string{"Python": typed("whois.py", "python3 whois.py"), "Node": typed("whois.js", "node whois.js"), "Go": "whois alice"}
 
 	for language, command := range programs {
 		if out, exit := run(command); exit != 1 || !strings.Contains(out, "alice: ") || !strings.Contains(strings.ToUpper(out), "UNAVAILABLE") || !strings.Contains(out, "UNREACHABLE") {
@@ -129,4 +144,44 @@ func TestExamplesForApps(t *testing.T) {
 	}
 
 	s.sh(`mkdir -p /tmp/all && cd /usr/share/latchkey/proto && protoc -I . --cpp_out=/tmp/all --python_out=/tmp/all $(find . -name '*.proto')`)
+}
+
+// A client with the service config of docs/apps.md never hears that the worker was
+// killed under its calls.
+func TestAppsDoNotNoticeAKilledWorker(t *testing.T) {
+	s := begin(t, lab.Population{Users: 20, Groups: 5})
+	s.try(s.nas.MustJoin(s.ctx, s.domain))
+	manual, err := os.ReadFile("../../docs/apps.md")
+	s.try(err)
+	_, rest, _ := strings.Cut(string(manual), "```json\n")
+	config, _, _ := strings.Cut(rest, "```")
+	people := latchkeyv1.NewIdentityServiceClient(s.dial("api.sock", grpc.WithDefaultServiceConfig(config)))
+	stop := make(chan struct{})
+	var apps sync.WaitGroup
+	var calls atomic.Int64
+	for range 4 {
+		apps.Go(func() {
+			for ; ; calls.Add(1) {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				_, err := people.GetUser(s.ctx, &latchkeyv1.GetUserRequest{Key: &latchkeyv1.Key{Key: &latchkeyv1.Key_Name{Name: lab.UserName(1)}}})
+				if err != nil {
+					t.Errorf("after %d calls: %v", calls.Load(), err)
+					return
+				}
+			}
+		})
+	}
+	for range 5 {
+		worker := s.worker()
+		s.sh("kill -9 " + worker)
+		s.waitFor("another worker", func() bool { now := s.sh("pgrep -f '[l]atchkeyd worker' || true"); return now != "" && now != worker })
+		before := calls.Load()
+		s.waitFor("calls go on", func() bool { return t.Failed() || calls.Load() > before+100 })
+	}
+	close(stop)
+	apps.Wait()
 }

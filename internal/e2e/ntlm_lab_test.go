@@ -25,9 +25,10 @@ import (
 )
 
 // dial connects to a socket of the NAS, as root.
-func (s *story) dial(socket string) *grpc.ClientConn {
+func (s *story) dial(socket string, options ...grpc.DialOption) *grpc.ClientConn {
 	s.t.Helper()
-	cc, err := grpc.NewClient(fmt.Sprintf("unix:/proc/%d/root/run/latchkey/%s", s.nas.PID(), socket), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	cc, err := grpc.NewClient(fmt.Sprintf("unix:/proc/%d/root/run/latchkey/%s", s.nas.PID(), socket),
+		append(options, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 	if err != nil {
 		s.t.Fatal(err)
 	}
