@@ -20,6 +20,63 @@ func (a *app) sambaEnable(ctx context.Context, smbConf string) (err error) {
 		return err
 	}
 	s := &samba{app: a}
+	if err := s.ready(ctx, smbConf); err != nil {
+		return err
+	}
+	var undo []func() error
+	defer func() {
+		if err != nil {
+			a.takeBack(undo)
+		}
+	}()
+	record, local, err := s.before(ctx)
+	if err != nil {
+		return err
+	}
+	s.askRanges(ctx)
+	plan, err := s.smb.Plan(s.settings, record)
+	if err != nil {
+		return err
+	}
+	undo = append(undo, func() error { return s.smb.Undo(plan) })
+	if err := s.writeFiles(ctx, plan); err != nil {
+		return err
+	}
+	back, err := s.writeSIDs(ctx, record, local)
+	undo = append(undo, back...)
+	if err != nil {
+		return err
+	}
+	if _, err := s.net(ctx, "cache", "flush"); err != nil {
+		return err
+	}
+	if err := s.done("cache", "Samba's cache of ids", "emptied: what an old winbindd left there is gone"); err != nil {
+		return err
+	}
+	if !s.cfg.Samba.Pipes {
+		undo = append(undo, func() error { return s.set(context.WithoutCancel(ctx), "samba.pipes", "") })
+		if err := s.set(ctx, "samba.pipes", "true"); err != nil {
+			return err
+		}
+	}
+	if err := s.waitPipes(ctx); err != nil {
+		return err
+	}
+	if err := s.done("pipes", "winbind's pipes", s.cfg.Samba.Pipe+", "+s.cfg.Samba.PrivilegedPipe); err != nil {
+		return err
+	}
+	if err := s.remains(ctx); err != nil {
+		return err
+	}
+	if a.json {
+		return a.printLine(object{{"samba", object{{"enabled", true}, {"smb_conf", s.smbConf}, {"fragment", smbconf.Fragment}, {"version", s.version},
+			{"interface", int(s.protocol)}, {"pipe", s.cfg.Samba.Pipe}, {"privileged_pipe", s.cfg.Samba.PrivilegedPipe}, {"diff", plan.Diff()}}}})
+	}
+	return nil
+}
+
+// ready looks whether it can be enabled at all. Nothing is changed.
+func (s *samba) ready(ctx context.Context, smbConf string) error {
 	if err := s.ask(ctx); err != nil {
 		return err
 	}
@@ -37,95 +94,54 @@ func (a *app) sambaEnable(ctx context.Context, smbConf string) (err error) {
 			return fault.WithRemedy(fault.Errorf(fault.Conflict, "it is enabled already, in %s", was), "latchkey samba disable, then try again")
 		}
 	}
-	if err := s.done("samba", "Samba", fmt.Sprintf("%s, winbind interface %d; no winbindd runs", s.version, s.protocol)); err != nil {
-		return err
-	}
+	return s.done("samba", "Samba", fmt.Sprintf("%s, winbind interface %d; no winbindd runs", s.version, s.protocol))
+}
 
-	var undo []func() error
-	defer func() {
-		if err == nil {
-			return
-		}
-		a.clearLine()
-		var trouble []error
-		for _, back := range slices.Backward(undo) {
-			trouble = append(trouble, back())
-		}
-		if worse := errors.Join(trouble...); worse != nil {
-			_ = a.finding("rollback", "Take it all back", worse, "", false)
-		} else if len(undo) > 0 {
-			_ = a.done("rollback", "Take it all back", "everything is as it was")
-		}
-	}()
-
-	record := s.state.Record
+// before notes what disable has to give back, and this machine's own SID in
+// Samba, which is made where there was none.
+func (s *samba) before(ctx context.Context) (record smbconf.Record, local string, err error) {
+	record = s.state.Record
 	if !s.state.Made {
 		record = smbconf.Record{}
 		if record.DomainSID, err = s.sid(ctx, s.settings.Workgroup); err != nil {
-			return err
+			return record, "", err
 		}
 		if record.LocalSID, err = s.sid(ctx, s.settings.Netbios); err != nil {
-			return err
+			return record, "", err
 		}
-	}
-	local, err := s.sid(ctx) // makes one where there was none
-	if err != nil {
-		return err
 	}
 	record.SMBConf = s.smbConf
-	s.askRanges(ctx)
-	plan, err := s.smb.Plan(s.settings, record)
-	if err != nil {
-		return err
-	}
-	undo = append(undo, func() error { return s.smb.Undo(plan) })
-	if err := s.writeFiles(ctx, plan); err != nil {
-		return err
-	}
+	local, err = s.sid(ctx)
+	return record, local, err
+}
 
-	back, err := s.writeSIDs(ctx, record, local)
-	undo = append(undo, back...)
-	if err != nil {
-		return err
+// takeBack undoes what was done, the last first.
+func (a *app) takeBack(undo []func() error) {
+	a.clearLine()
+	var trouble []error
+	for _, back := range slices.Backward(undo) {
+		trouble = append(trouble, back())
 	}
-	if _, err := s.net(ctx, "cache", "flush"); err != nil {
-		return err
+	if worse := errors.Join(trouble...); worse != nil {
+		_ = a.finding("rollback", "Take it all back", worse, "", false)
+	} else if len(undo) > 0 {
+		_ = a.done("rollback", "Take it all back", "everything is as it was")
 	}
-	if err := s.done("cache", "Samba's cache of ids", "emptied: what an old winbindd left there is gone"); err != nil {
-		return err
-	}
+}
 
-	if !s.cfg.Samba.Pipes {
-		undo = append(undo, func() error { return s.set(context.WithoutCancel(ctx), "samba.pipes", "") })
-		if err := s.set(ctx, "samba.pipes", "true"); err != nil {
-			return err
-		}
-	}
-	if err := s.waitPipes(ctx); err != nil {
-		return err
-	}
-	if err := s.done("pipes", "winbind's pipes", s.cfg.Samba.Pipe+", "+s.cfg.Samba.PrivilegedPipe); err != nil {
-		return err
-	}
+// remains tells what is the administrator's to do.
+func (s *samba) remains(ctx context.Context) error {
 	if err := checkSwitch(s.nsswitch); err != nil {
-		if err := a.finding("nsswitch", "nsswitch.conf names latchkey", err, "", true); err != nil {
+		if err := s.finding("nsswitch", "nsswitch.conf names latchkey", err, "", true); err != nil {
 			return err
 		}
 	}
 	if _, err := s.lookBoot(ctx); err != nil {
-		if err := a.finding("winbindd", "No winbindd", err, "", true); err != nil {
+		if err := s.finding("winbindd", "No winbindd", err, "", true); err != nil {
 			return err
 		}
 	}
-	s.recorded(ctx, "samba enable", paths(plan.Changes())...)
-	if err := s.tellSmbd("smbd"); err != nil {
-		return err
-	}
-	if a.json {
-		return a.printLine(object{{"samba", object{{"enabled", true}, {"smb_conf", s.smbConf}, {"fragment", smbconf.Fragment}, {"version", s.version},
-			{"interface", int(s.protocol)}, {"pipe", s.cfg.Samba.Pipe}, {"privileged_pipe", s.cfg.Samba.PrivilegedPipe}, {"diff", plan.Diff()}}}})
-	}
-	return nil
+	return s.tellSmbd("smbd")
 }
 
 // writeFiles shows the diff, has the finished file checked before anybody else

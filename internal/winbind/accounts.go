@@ -74,12 +74,23 @@ func (c *client) passwd(key identity.Key, resp *wire.Response) error {
 	return nil
 }
 
-func byName(req *wire.Request) identity.Key {
-	return identity.Key{Kind: identity.ByName, Name: req.Text()}
+// named is whom a request names.
+func (c *client) named(req *wire.Request) identity.Key {
+	return identity.Key{Kind: identity.ByName, Name: c.typed(req.Text())}
+}
+
+// typed is a name as somebody typed it: clients put the domain in front of
+// whatever that was, also of a UPN.
+func (c *client) typed(name string) string {
+	domain, rest, ok := strings.Cut(name, `\`)
+	if m := c.s.cfg.Membership(); ok && strings.ContainsRune(rest, '@') && m != nil && m.names(domain) {
+		return rest
+	}
+	return name
 }
 
 func (c *client) getPwNam(req *wire.Request, resp *wire.Response) error {
-	return c.passwd(byName(req), resp)
+	return c.passwd(c.named(req), resp)
 }
 
 func (c *client) getPwUID(req *wire.Request, resp *wire.Response) error {
@@ -95,7 +106,7 @@ func (c *client) getPwSID(req *wire.Request, resp *wire.Response) error {
 }
 
 func (c *client) getGrNam(req *wire.Request, resp *wire.Response) error {
-	return c.group(byName(req), resp)
+	return c.group(c.named(req), resp)
 }
 
 func (c *client) getGrGID(req *wire.Request, resp *wire.Response) error {
@@ -105,7 +116,7 @@ func (c *client) getGrGID(req *wire.Request, resp *wire.Response) error {
 // getGroups gives all gids of a user, the primary one first: initgroups(3) of
 // nss_winbind leaves that one out.
 func (c *client) getGroups(req *wire.Request, resp *wire.Response) error {
-	u, err := c.user(byName(req))
+	u, err := c.user(c.named(req))
 	if err != nil {
 		return err
 	}

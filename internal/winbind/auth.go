@@ -36,7 +36,7 @@ func (c *client) pamAuth(req *wire.Request, resp *wire.Response) error {
 	}
 	ctx, cancel := c.patient()
 	defer cancel()
-	r, err := c.s.cfg.Login.Authenticate(ctx, c.attempt(req, name), password)
+	r, err := c.s.cfg.Login.Authenticate(ctx, c.attempt(req, c.typed(name)), password)
 	settle(err != nil && !fault.Is(err, fault.Unreachable))
 	if err != nil {
 		return c.refused(resp, req.Flags(), err)

@@ -206,6 +206,10 @@ func TestPassword(t *testing.T) {
 	if req := r.login.asked().requests[0]; req.Name != `EXAMPLE\alice` || req.Service != access.SMB {
 		t.Errorf("asked: %+v", req)
 	}
+	// ntlm_auth puts the domain before a UPN.
+	if a := c.ask(wire.PAMAuth, password(`example\alice@contoso.test`, goodPassword, 0)); !a.Succeeded() || r.login.asked().requests[1].Name != "alice@contoso.test" {
+		t.Errorf("a UPN behind a domain: asked %+v", r.login.asked().requests[1:])
+	}
 	if a := c.ask(wire.PAMAuth, password("alice", goodPassword, 0)); !a.Succeeded() || len(a.Extra()) != 0 {
 		t.Errorf("without flags: %t, %d bytes of extra data", a.Succeeded(), len(a.Extra()))
 	}

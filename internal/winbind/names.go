@@ -23,6 +23,8 @@ type account struct {
 	kind         wire.NameType
 }
 
+var builtinDomain = account{sid: builtinSID, domain: builtin, kind: wire.TypeDomain}
+
 // accountOf is a row as Windows shows it: domain and name stand apart, so that a
 // row without a short name needs no other one.
 func accountOf(m *Membership, e resolve.Entry) account {
@@ -72,6 +74,8 @@ func (c *client) byName(domain, name string) (account, error) {
 		if !strings.ContainsRune(name, '@') {
 			key = m.Domain.NetBIOS + `\` + name
 		}
+	case name == "" && strings.EqualFold(domain, builtin):
+		return builtinDomain, nil
 	default:
 		for _, w := range idmap.WellKnowns() {
 			if strings.EqualFold(w.Domain, domain) && strings.EqualFold(w.Name, name) {
@@ -112,8 +116,11 @@ func (c *client) bySID(sid identity.SID) (account, error) {
 	if err != nil {
 		return account{}, err
 	}
-	if sid == m.Domain.SID {
+	switch sid {
+	case m.Domain.SID:
 		return account{sid: sid, domain: m.Domain.NetBIOS, kind: wire.TypeDomain}, nil
+	case builtinSID:
+		return builtinDomain, nil
 	}
 	if w, ok := idmap.WellKnownOf(sid); ok {
 		return wellKnown(w), nil
