@@ -36,7 +36,7 @@ func (c *Client) login(ctx context.Context, who Principal, with Secret, service 
 	}
 	// The first request carries no proof: it tells which KDC lives, and how the
 	// key is derived. It may go to several KDCs; it counts nowhere.
-	reply, from, err := c.request(ctx, hedge, asRequest(body, nil))
+	reply, from, err := c.request(ctx, c.ask, asRequest(body, nil))
 	if err != nil {
 		return nil, fault.Wrap(fault.Unknown, op, err)
 	}
@@ -44,7 +44,7 @@ func (c *Client) login(ctx context.Context, who Principal, with Secret, service 
 	var key Key
 	defer func() { key.Value.Wipe() }()
 	if appTag(reply) == tagKRBError {
-		kerr, err := c.refusal(reply, from)
+		kerr, err := readRefusal(reply, from)
 		if err != nil {
 			return nil, fault.Wrap(fault.Unknown, op, err)
 		}
@@ -61,11 +61,11 @@ func (c *Client) login(ctx context.Context, who Principal, with Secret, service 
 		if err != nil {
 			return nil, fault.Wrap(fault.Unknown, op, err)
 		}
-		if reply, from, err = c.request(ctx, patience, asRequest(body, pa)); err != nil {
+		if reply, from, err = c.request(ctx, c.prove, asRequest(body, pa)); err != nil {
 			return nil, fault.Wrap(fault.Unknown, op, err)
 		}
 		if appTag(reply) == tagKRBError {
-			kerr, err := c.refusal(reply, from)
+			kerr, err := readRefusal(reply, from)
 			if err != nil {
 				return nil, fault.Wrap(fault.Unknown, op, err)
 			}

@@ -122,30 +122,45 @@ func (c *Client) provoke(ctx context.Context, who Principal) (*refusal, error) {
 	if err != nil {
 		return nil, err
 	}
-	reply, from, err := c.request(ctx, hedge, asRequest(body, nil))
+	reply, from, err := c.request(ctx, c.ask, asRequest(body, nil))
 	if err != nil || appTag(reply) != tagKRBError {
 		return nil, err
 	}
-	return c.refusal(reply, from)
+	return readRefusal(reply, from)
 }
 
-// request asks port 88 and passes over KDCs that are there and cannot answer.
-func (c *Client) request(ctx context.Context, wait time.Duration, build func(netip.Addr) ([]byte, error)) ([]byte, netip.Addr, error) {
-	for {
-		a, err := c.ask(ctx, portKDC, wait, build)
+// request asks one KDC after the other until one answers that can; send is ask,
+// or prove for what counts. A KDC that says that it cannot, or whose clock is off,
+// has the last word only where every other says so too.
+func (c *Client) request(ctx context.Context, send func(context.Context, []netip.Addr, func(netip.Addr) ([]byte, error)) (answer, error), build func(netip.Addr) ([]byte, error)) ([]byte, netip.Addr, error) {
+	addrs, err := c.cfg.Servers.Addrs(ctx)
+	if err != nil {
+		return nil, netip.Addr{}, err
+	}
+	var last answer
+	for len(addrs) > 0 {
+		a, err := send(ctx, addrs, build)
 		if err != nil {
+			if last.reply != nil {
+				break
+			}
 			return nil, netip.Addr{}, err
 		}
-		if appTag(a.reply) == tagKRBError {
-			if kerr, err := c.refusal(a.reply, a.from); err == nil && kerr.Code == codeUnavailable {
-				c.cfg.Servers.Bad(a.from)
-				if best, err := c.cfg.Servers.Addrs(ctx); err == nil && best[0] != a.from {
-					continue
-				}
-			}
+		last = a
+		r, err := readRefusal(a.reply, a.from)
+		if err != nil { // a ticket
+			break
 		}
-		return a.reply, a.from, nil
+		switch r.Code {
+		case codeUnavailable, CodeSkew:
+			c.cfg.Servers.Bad(a.from)
+		case CodeGeneric: // may be about the account alone
+		default:
+			return a.reply, a.from, nil
+		}
+		addrs = without(addrs, a.from)
 	}
+	return last.reply, last.from, nil
 }
 
 // refusal is an Error with the e-data that explains it.
@@ -154,8 +169,8 @@ type refusal struct {
 	data []byte
 }
 
-// refusal decodes a KRB-ERROR.
-func (c *Client) refusal(reply []byte, from netip.Addr) (*refusal, error) {
+// readRefusal decodes a KRB-ERROR.
+func readRefusal(reply []byte, from netip.Addr) (*refusal, error) {
 	var m messages.KRBError
 	if err := unmarshalApp(reply, &m, tagKRBError); err != nil {
 		return nil, fault.Wrap(fault.Unreachable, "read the KDC's refusal", err)

@@ -151,7 +151,7 @@ func (i *Initiator) Finish(reply []byte) (*Context, error) {
 	}
 	if id == idError || appTag(inner) == tagKRBError {
 		c := Client{}
-		kerr, err := c.refusal(inner, invalidAddr)
+		kerr, err := readRefusal(inner, invalidAddr)
 		if err != nil {
 			return nil, fault.Wrap(fault.Unknown, op, err)
 		}

@@ -5,9 +5,7 @@ package kerberos
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"strings"
 	"time"
@@ -92,7 +90,13 @@ func (c *Client) kpasswd(ctx context.Context, op string, who Principal, with Sec
 	}
 	defer i.session.Value.Wipe()
 	defer i.subkey.Value.Wipe()
-	conn, to, err := c.reachKpasswd(ctx)
+	addrs, err := c.cfg.Servers.Addrs(ctx)
+	if err != nil {
+		return fault.Wrap(fault.Unknown, op, err)
+	}
+	// Twice the same request would be refused by the password history, so once
+	// there is a connection no other server is asked.
+	conn, to, err := c.reach(ctx, addrs, portKpasswd)
 	if err != nil {
 		return fault.Wrap(fault.Unknown, op, err)
 	}
@@ -110,35 +114,6 @@ func (c *Client) kpasswd(ctx context.Context, op string, who Principal, with Sec
 		return fault.Wrap(fault.Denied, op, &PasswordError{Code: code, Text: text})
 	}
 	return nil
-}
-
-// reachKpasswd connects to one server: the one that just answered, or the next
-// where it cannot be reached. Twice the same request would be refused by the
-// password history, so once there is a connection no other server is asked.
-func (c *Client) reachKpasswd(ctx context.Context) (net.Conn, netip.AddrPort, error) {
-	addrs, err := c.cfg.Servers.Addrs(ctx)
-	if err != nil {
-		return nil, netip.AddrPort{}, err
-	}
-	var failures []error
-	for i, a := range addrs {
-		to := netip.AddrPortFrom(a, portKpasswd)
-		dctx, cancel := ctx, context.CancelFunc(func() {})
-		if i < len(addrs)-1 {
-			dctx, cancel = context.WithTimeout(ctx, patience)
-		}
-		conn, err := c.connect(dctx, to)
-		cancel()
-		if err == nil {
-			return conn, to, nil
-		}
-		c.cfg.Servers.Bad(a)
-		failures = append(failures, err)
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	return nil, netip.AddrPort{}, fault.Wrap(fault.Unreachable, "reach the kpasswd service", errors.Join(failures...))
 }
 
 // kpasswdRequest is length, version, length of AP-REQ, AP-REQ, KRB-PRIV
@@ -227,7 +202,7 @@ func (c *Client) kpasswdReply(b []byte, i *Initiator) (code uint16, text string,
 }
 
 func (c *Client) kpasswdRefusal(b []byte) (uint16, string, error) {
-	kerr, err := c.refusal(b, invalidAddr)
+	kerr, err := readRefusal(b, invalidAddr)
 	if err != nil {
 		return 0, "", err
 	}

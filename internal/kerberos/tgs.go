@@ -18,54 +18,57 @@ import (
 // is past its end; otherwise as of Login. Referrals to other realms are not
 // followed.
 func (c *Client) ServiceTicket(ctx context.Context, tgt *Ticket, service Principal) (*Ticket, error) {
-	return c.tgs(ctx, "get a ticket for "+service.String(), tgt, service, 0)
+	t, _, err := c.tgs(ctx, "get a ticket for "+service.String(), tgt, service, 0)
+	return t, err
 }
 
 // Renew asks for a TGT with a new end time in exchange for a renewable one.
 func (c *Client) Renew(ctx context.Context, tgt *Ticket) (*Ticket, error) {
-	return c.tgs(ctx, "renew the ticket", tgt, tgt.Service, optRenew|optRenewable)
+	t, _, err := c.tgs(ctx, "renew the ticket", tgt, tgt.Service, optRenew|optRenewable)
+	return t, err
 }
 
-func (c *Client) tgs(ctx context.Context, op string, tgt *Ticket, service Principal, options Flags) (*Ticket, error) {
+// tgs also says which KDC answered.
+func (c *Client) tgs(ctx context.Context, op string, tgt *Ticket, service Principal, options Flags) (*Ticket, netip.Addr, error) {
 	if tgt == nil {
-		return nil, fault.New(fault.Internal, op+": no ticket-granting ticket")
+		return nil, netip.Addr{}, fault.New(fault.Internal, op+": no ticket-granting ticket")
 	}
 	service.Realm = c.realm()
 	body, err := c.requestBody(types.PrincipalName{}, service, options)
 	if err != nil {
-		return nil, err
+		return nil, netip.Addr{}, err
 	}
 	// Each KDC gets an authenticator of its own, so that a hedged request is no
 	// replay at the second.
-	reply, from, err := c.request(ctx, hedge, func(netip.Addr) ([]byte, error) { return c.tgsRequest(tgt, body) })
+	reply, from, err := c.request(ctx, c.ask, func(netip.Addr) ([]byte, error) { return c.tgsRequest(tgt, body) })
 	if err != nil {
-		return nil, fault.Wrap(fault.Unknown, op, err)
+		return nil, netip.Addr{}, fault.Wrap(fault.Unknown, op, err)
 	}
 	if appTag(reply) == tagKRBError {
-		kerr, err := c.refusal(reply, from)
+		kerr, err := readRefusal(reply, from)
 		if err != nil {
-			return nil, fault.Wrap(fault.Unknown, op, err)
+			return nil, netip.Addr{}, fault.Wrap(fault.Unknown, op, err)
 		}
-		return nil, c.fail(op, &kerr.Error)
+		return nil, netip.Addr{}, c.fail(op, &kerr.Error)
 	}
 	var rep kdcRep
 	if err := unmarshalApp(reply, &rep, tagTGSRep); err != nil {
-		return nil, fault.Wrap(fault.Unreachable, op, err)
+		return nil, netip.Addr{}, fault.Wrap(fault.Unreachable, op, err)
 	}
 	plain, err := tgt.Key.open(rep.EncPart.Cipher, usageTGSRepSession)
 	if err != nil {
-		return nil, fault.Wrap(fault.Unknown, op, err)
+		return nil, netip.Addr{}, fault.Wrap(fault.Unknown, op, err)
 	}
 	defer secret.Wipe(plain)
 	t, _, err := finishReply(rep, plain, body)
 	if err != nil {
-		return nil, fault.Wrap(fault.Unknown, op, err)
+		return nil, netip.Addr{}, fault.Wrap(fault.Unknown, op, err)
 	}
 	if !t.Client.Equal(tgt.Client) {
 		t.Wipe()
-		return nil, fault.Errorf(fault.BadCredential, "%s: the ticket is for %.200q", op, t.Client)
+		return nil, netip.Addr{}, fault.Errorf(fault.BadCredential, "%s: the ticket is for %.200q", op, t.Client)
 	}
-	return t, nil
+	return t, from, nil
 }
 
 // tgsRequest builds a TGS-REQ (RFC 4120 5.4.1) with its authenticator.

@@ -22,16 +22,19 @@ type Verified struct {
 // Verify proves that tgt came from a KDC that knows our host key: it asks for
 // a ticket to service (our own, as host/nas.example.com) and opens it with
 // host. A KDC that is not the domain's cannot make such a ticket:
-// fault.BadCredential. No key for the ticket's kvno in host: fault.Conflict.
+// fault.BadCredential, and others are asked before it for a while. No key for the ticket's kvno in host: fault.Conflict.
 func (c *Client) Verify(ctx context.Context, tgt *Ticket, service Principal, host *Keytab) (*Verified, error) {
 	const op = "verify the domain controller by our own host key"
-	t, err := c.ServiceTicket(ctx, tgt, service)
+	t, from, err := c.tgs(ctx, "get a ticket for "+service.String(), tgt, service, 0)
 	if err != nil {
 		return nil, fault.Wrap(fault.Unknown, op, err)
 	}
 	defer t.Wipe()
 	o, err := openTicket(t.Raw, host)
 	if err != nil {
+		if fault.Is(err, fault.BadCredential) {
+			c.cfg.Servers.Bad(from)
+		}
 		return nil, fault.Wrap(fault.Unknown, op, err)
 	}
 	defer o.key.Value.Wipe()

@@ -98,7 +98,7 @@ func (l *Login) try(ctx context.Context, a *attempt, password secret.Bytes) (*Re
 	}
 	if silent && remembered {
 		err = errSilent
-	} else if r, err = l.kerberos(ctx, a, d, p, password, known, remembered, limit); fault.Is(err, fault.Unreachable) && !errors.Is(err, errSilent) && !hasSkew(err) && ctx.Err() == nil {
+	} else if r, err = l.kerberos(ctx, a, d, p, password, known, remembered, limit); isSilence(err) && ctx.Err() == nil {
 		l.fellSilent(d)
 	}
 	l.learn(p.user, err)
@@ -135,6 +135,13 @@ func (l *Login) try(ctx context.Context, a *attempt, password secret.Bytes) (*Re
 		a.proved = a.proved || known
 	}
 	return nil, err
+}
+
+// isSilence says that no KDC answered, which was not known before: one that
+// answers with a failure of its own, as about a name that it cannot read, is there.
+func isSilence(err error) bool {
+	var refusal *kerberos.Error
+	return fault.Is(err, fault.Unreachable) && !errors.Is(err, errSilent) && !errors.As(err, &refusal) && !hasSkew(err)
 }
 
 func hasSkew(err error) bool {

@@ -50,3 +50,26 @@ func TestSilenceIsFoundOutOnce(t *testing.T) {
 		}
 	}
 }
+
+// A KDC that fails at one name is not silent: the others are not decided offline
+// for its sake.
+func TestAKDCThatFailsAtOneNameIsNotSilent(t *testing.T) {
+	w := newWorld(t)
+	w.settings.Store(&login.Settings{Offline: true})
+	w.allow("sshd", "*")
+	if _, err := w.try("alice", "wonder land"); err != nil {
+		t.Fatal(err)
+	}
+	w.restart()
+	w.kdc.Change(func() { w.alice.Code = 60 }) // KRB_ERR_GENERIC
+	for range 2 {                              // whoever is remembered comes in all the same
+		if r, err := w.try("alice", "wonder land"); err != nil || r.How != login.ByOffline {
+			t.Fatalf("the KDC fails: %+v, %v", r, err)
+		}
+	}
+	for i, e := range w.events()[1:] {
+		if !e.Sent {
+			t.Errorf("sign-in %d: nobody asked the KDC: it is thought to be silent", i)
+		}
+	}
+}

@@ -13,9 +13,9 @@ import (
 	"github.com/latchkey-nas/latchkey/internal/fault"
 )
 
-// A change of a password goes on to the next server only where there is no
-// connection: nothing was sent yet.
-func TestKpasswdGoesOnToAServerThatCanBeReached(t *testing.T) {
+// The next server is connected to only where there is no connection to the one
+// before: nothing was sent yet.
+func TestAnotherServerIsConnectedToWhereOneIsNot(t *testing.T) {
 	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	for name, tc := range map[string]struct {
 		dead, want []string
@@ -36,7 +36,7 @@ func TestKpasswdGoesOnToAServerThatCanBeReached(t *testing.T) {
 			t.Cleanup(func() { _, _ = ours.Close(), theirs.Close() })
 			return ours, nil
 		}})
-		conn, to, err := c.reachKpasswd(t.Context())
+		conn, to, err := c.reach(t.Context(), []netip.Addr{a, b}, portKpasswd)
 		if !slices.Equal(asked, tc.want) || to.Addr() != tc.to || (err == nil) != (conn != nil) {
 			t.Errorf("%s: asked %v, reached %v, %v; want %v and %v", name, asked, to, err, tc.want, tc.to)
 		}
