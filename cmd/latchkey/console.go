@@ -112,6 +112,11 @@ func (c *console) askTerminal(ctx context.Context, prompt string) (secret.Bytes,
 	if err != nil {
 		return secret.Bytes{}, fault.Wrap(fault.Internal, "ask for the password", err)
 	}
+	// Before the prompt: what answers it may be a program, and faster than we.
+	defer func() { _ = term.Restore(int(tty.Fd()), before) }()
+	if err := hush(tty); err != nil {
+		return secret.Bytes{}, fault.Wrap(fault.Internal, "ask for the password", err)
+	}
 	fmt.Fprint(tty, prompt)
 	type answer struct {
 		b   []byte
@@ -130,10 +135,19 @@ func (c *console) askTerminal(ctx context.Context, prompt string) (secret.Bytes,
 		}
 		return secret.Own(a.b), nil
 	case <-ctx.Done():
-		_ = term.Restore(int(tty.Fd()), before)
 		fmt.Fprintln(tty)
 		return secret.Bytes{}, errInterrupted
 	}
+}
+
+// hush turns a terminal's echo off.
+func hush(tty *os.File) error {
+	state, err := unix.IoctlGetTermios(int(tty.Fd()), unix.TCGETS)
+	if err != nil {
+		return err
+	}
+	state.Lflag &^= unix.ECHO
+	return unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETS, state)
 }
 
 // readPassword takes a password from the first line of standard input where
