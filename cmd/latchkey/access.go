@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/latchkey-nas/latchkey/internal/grpcapi/client"
 	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
 )
 
@@ -27,7 +28,9 @@ else who gets the name later does not have it. Rules for local accounts are not 
 	list := &cobra.Command{
 		Use: "list [SERVICE]", Short: "Show the rules", Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.accessList(cmd.Context(), strings.Join(args, ""))
+			return a.withAdmin(cmd.Context(), adminTimeout, func(ctx context.Context, c *client.Conn) error {
+				return a.accessList(ctx, c, strings.Join(args, ""))
+			})
 		},
 	}
 	change := func(use, short string, effect latchkeyv1.AccessRule_Effect, done string) *cobra.Command {
@@ -40,7 +43,9 @@ WHO is "*" for every domain user, a user in any form of name, "%group", or a SID
 what a shell would read itself.`,
 			Example: "  latchkey access " + use + " sshd alice\n  latchkey access " + use + " sshd '%NAS Admins'",
 			RunE: func(cmd *cobra.Command, args []string) error {
-				return a.accessSet(cmd.Context(), effect, done, args[0], args[1:])
+				return a.withAdmin(cmd.Context(), adminTimeout, func(ctx context.Context, c *client.Conn) error {
+					return a.accessSet(ctx, c, effect, done, args[0], args[1:])
+				})
 			},
 		}
 	}
@@ -51,24 +56,13 @@ what a shell would read itself.`,
 	return cmd
 }
 
-func (a *app) accessList(ctx context.Context, service string) error {
-	conn, err := a.admin(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
-	defer cancel()
+func (a *app) accessList(ctx context.Context, conn *client.Conn, service string) error {
 	resp, err := conn.Access.ListAccessRules(ctx, &latchkeyv1.ListAccessRulesRequest{Service: service})
 	if err != nil {
 		return err
 	}
 	if a.json {
-		list := make([]any, len(resp.GetRules()))
-		for i, r := range resp.GetRules() {
-			list[i] = jsonOf(r)
-		}
-		return a.printJSON(object{{"rules", list}})
+		return a.printJSON(object{{"rules", jsonList(resp.GetRules())}})
 	}
 	if len(resp.GetRules()) == 0 && service != "" {
 		fmt.Fprintf(a.out, "There is no rule for %s.\n", tame(service))
@@ -87,24 +81,13 @@ func (a *app) accessList(ctx context.Context, service string) error {
 	return t.flush()
 }
 
-func (a *app) accessSet(ctx context.Context, effect latchkeyv1.AccessRule_Effect, done, service string, who []string) error {
-	conn, err := a.admin(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
-	defer cancel()
+func (a *app) accessSet(ctx context.Context, conn *client.Conn, effect latchkeyv1.AccessRule_Effect, done, service string, who []string) error {
 	resp, err := conn.Access.SetAccessRules(ctx, &latchkeyv1.SetAccessRulesRequest{Service: service, Effect: effect, Who: who})
 	if err != nil {
 		return err
 	}
 	if a.json {
-		list := make([]any, len(resp.GetRules()))
-		for i, r := range resp.GetRules() {
-			list[i] = jsonOf(r)
-		}
-		return a.printJSON(object{{"rules", list}})
+		return a.printJSON(object{{"rules", jsonList(resp.GetRules())}})
 	}
 	for _, r := range resp.GetRules() {
 		what := tame(r.GetService())

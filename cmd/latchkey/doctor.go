@@ -75,8 +75,7 @@ func (a *app) doctor(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = receive(stream, func(r *latchkeyv1.JoinResponse) error { return a.step(r.GetStep()) })
-	a.clearLine()
+	err = follow(a, stream, func(*latchkeyv1.JoinResponse) {})
 	if client.NotReachable(err) {
 		return err
 	}

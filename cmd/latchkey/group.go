@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/grpcapi/client"
@@ -90,41 +89,17 @@ func (a *app) groupList(ctx context.Context, l listing) error {
 		return err
 	}
 	defer conn.Close()
-	each := func(item func(*latchkeyv1.Group) error) error {
-		return pages(ctx, func(ctx context.Context, token string) (string, error) {
-			page, err := conn.Identity.ListGroups(ctx, &latchkeyv1.ListGroupsRequest{PageSize: 1000, PageToken: token, Filter: l.filter, Publication: l.publication()})
-			if err != nil {
-				return "", err
-			}
-			for _, g := range page.GetGroups() {
-				if err := item(g); err != nil {
-					return "", err
-				}
-			}
-			return page.GetNextPageToken(), nil
-		})
-	}
-	if a.json {
-		return a.printList("groups", func(item func(proto.Message) error) error {
-			return each(func(g *latchkeyv1.Group) error { return item(g) })
-		})
-	}
+	groups := paged(ctx, func(ctx context.Context, token string) (*latchkeyv1.ListGroupsResponse, error) {
+		return conn.Identity.ListGroups(ctx, &latchkeyv1.ListGroupsRequest{PageSize: 1000, PageToken: token, Filter: l.filter, Publication: l.publication()})
+	}, (*latchkeyv1.ListGroupsResponse).GetGroups)
 	if l.unpublished {
-		t := a.table("SHOWN AS", "ACCOUNT", "WHY", "DISPLAY NAME", "SID")
-		if err := each(func(g *latchkeyv1.Group) error {
-			return t.row(dash(g.GetGroupname()), g.GetAccountName(), reason(g.GetUnpublishedReason()), g.GetDisplayName(), g.GetSid())
-		}); err != nil {
-			return err
-		}
-		return t.flush()
+		return printAll(a, "groups", groups, unpublishedHeading, func(g *latchkeyv1.Group) []string {
+			return []string{dash(g.GetGroupname()), g.GetAccountName(), reason(g.GetUnpublishedReason()), g.GetDisplayName(), g.GetSid()}
+		})
 	}
-	t := a.table("NAME", "GID", "PEOPLE", "KIND", "DISPLAY NAME")
-	if err := each(func(g *latchkeyv1.Group) error {
-		return t.row(dash(groupName(g)), number(g.GetGid()), fmt.Sprint(g.GetMemberCount()), scope(g), g.GetDisplayName())
-	}); err != nil {
-		return err
-	}
-	return t.flush()
+	return printAll(a, "groups", groups, []string{"NAME", "GID", "PEOPLE", "KIND", "DISPLAY NAME"}, func(g *latchkeyv1.Group) []string {
+		return []string{dash(groupName(g)), number(g.GetGid()), fmt.Sprint(g.GetMemberCount()), scope(g), g.GetDisplayName()}
+	})
 }
 
 func (a *app) groupMembers(ctx context.Context, text string, direct bool) error {
@@ -142,34 +117,15 @@ func (a *app) groupMembers(ctx context.Context, text string, direct bool) error 
 	if err != nil {
 		return err
 	}
-	each := func(item func(*latchkeyv1.Identity) error) error {
-		return pages(ctx, func(ctx context.Context, token string) (string, error) {
-			page, err := conn.Identity.ListGroupMembers(ctx, &latchkeyv1.ListGroupMembersRequest{Group: key, Direct: direct, PageSize: 1000, PageToken: token})
-			if err != nil {
-				return "", err
-			}
-			for _, m := range page.GetMembers() {
-				if err := item(m); err != nil {
-					return "", err
-				}
-			}
-			return page.GetNextPageToken(), nil
-		})
-	}
-	if a.json {
-		return a.printList("members", func(item func(proto.Message) error) error {
-			return each(func(i *latchkeyv1.Identity) error { return item(i) })
-		})
-	}
-	t := a.identities()
-	if err := each(func(i *latchkeyv1.Identity) error { return t.row(identityRow(i.GetUser(), i.GetGroup())...) }); err != nil {
-		return err
-	}
-	return t.flush()
+	members := paged(ctx, func(ctx context.Context, token string) (*latchkeyv1.ListGroupMembersResponse, error) {
+		return conn.Identity.ListGroupMembers(ctx, &latchkeyv1.ListGroupMembersRequest{Group: key, Direct: direct, PageSize: 1000, PageToken: token})
+	}, (*latchkeyv1.ListGroupMembersResponse).GetMembers)
+	return printAll(a, "members", members, identityHeading, func(i *latchkeyv1.Identity) []string { return identityRow(i.GetUser(), i.GetGroup()) })
 }
 
-// identities is a table of users and groups.
-func (a *app) identities() grid { return a.table("NAME", "KIND", "ID", "DISPLAY NAME", "SID") }
+// identityHeading is that of a table of users and groups, identityRow one of its
+// rows.
+var identityHeading = []string{"NAME", "KIND", "ID", "DISPLAY NAME", "SID"}
 
 func identityRow(u *latchkeyv1.User, g *latchkeyv1.Group) []string {
 	if u != nil {

@@ -6,11 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/grpc"
 
 	"github.com/latchkey-nas/latchkey/internal/config"
 	"github.com/latchkey-nas/latchkey/internal/fault"
@@ -105,13 +103,11 @@ func (a *app) join(ctx context.Context, req *latchkeyv1.JoinRequest, passwordStd
 		return err
 	}
 	var made *latchkeyv1.JoinResponse_Membership
-	err = receive(stream, func(r *latchkeyv1.JoinResponse) error {
+	err = follow(a, stream, func(r *latchkeyv1.JoinResponse) {
 		if r.GetMembership() != nil {
 			made = r.GetMembership()
 		}
-		return a.step(r.GetStep())
 	})
-	a.clearLine()
 	if err != nil || req.GetCheckOnly() {
 		return err
 	}
@@ -129,22 +125,6 @@ func (a *app) join(ctx context.Context, req *latchkeyv1.JoinRequest, passwordStd
 		return a.askAfter(ctx, conn, req)
 	}
 	return nil
-}
-
-// receive calls fn for each message of a stream until its end.
-func receive[T any](stream grpc.ServerStreamingClient[T], fn func(*T) error) error {
-	for {
-		m, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := fn(m); err != nil {
-			return err
-		}
-	}
 }
 
 // krb5After writes the Kerberos files that are the administrator's. The join
@@ -249,9 +229,7 @@ asked. The package does so before it is removed.`,
 			if err != nil {
 				return err
 			}
-			err = receive(stream, func(r *latchkeyv1.LeaveResponse) error { return a.step(r.GetStep()) })
-			a.clearLine()
-			if err != nil {
+			if err := follow(a, stream, func(*latchkeyv1.LeaveResponse) {}); err != nil {
 				return err
 			}
 			if err := a.krb5Undo(ctx); err != nil {

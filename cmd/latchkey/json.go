@@ -92,6 +92,15 @@ func jsonOf(m proto.Message) object {
 	return o
 }
 
+// jsonList is jsonOf of each.
+func jsonList[T proto.Message](all []T) []object {
+	list := make([]object, len(all))
+	for i, m := range all {
+		list[i] = jsonOf(m)
+	}
+	return list
+}
+
 func jsonValue(f protoreflect.FieldDescriptor, v protoreflect.Value) any {
 	switch f.Kind() {
 	case protoreflect.MessageKind:

@@ -41,13 +41,11 @@ that was interrupted is ended, not begun anew.`,
 				return err
 			}
 			var done *latchkeyv1.RotateMachineKeyResponse_Rotation
-			err = receive(stream, func(r *latchkeyv1.RotateMachineKeyResponse) error {
+			err = follow(a, stream, func(r *latchkeyv1.RotateMachineKeyResponse) {
 				if r.GetRotation() != nil {
 					done = r.GetRotation()
 				}
-				return a.step(r.GetStep())
 			})
-			a.clearLine()
 			if err != nil || done == nil {
 				return err
 			}

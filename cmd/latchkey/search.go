@@ -29,7 +29,7 @@ func (a *app) searchCommand() *cobra.Command {
 				if a.json {
 					return a.printJSON(jsonOf(resp))
 				}
-				t := a.identities()
+				t := a.table(identityHeading...)
 				for _, i := range resp.GetIdentities() {
 					if err := t.row(identityRow(i.GetUser(), i.GetGroup())...); err != nil {
 						return err

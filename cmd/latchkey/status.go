@@ -18,9 +18,6 @@ import (
 	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
 )
 
-// adminTimeout bounds the short questions to the daemon.
-const adminTimeout = 15 * time.Second
-
 func (a *app) statusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",

@@ -3,12 +3,49 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"unicode/utf8"
 
+	"google.golang.org/grpc"
+
 	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
 )
+
+// receive calls fn for each message of a stream until its end.
+func receive[T any](stream grpc.ServerStreamingClient[T], fn func(*T) error) error {
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := fn(m); err != nil {
+			return err
+		}
+	}
+}
+
+// stepped is a message of a long task: a step, or its result.
+type stepped[T any] interface {
+	*T
+	GetStep() *latchkeyv1.Step
+}
+
+// follow prints the steps of a long task until its end, and shows each message
+// to look, which waits for the result.
+func follow[T any, M stepped[T]](a *app, stream grpc.ServerStreamingClient[T], look func(M)) error {
+	err := receive(stream, func(m *T) error {
+		look(m)
+		return a.step(M(m).GetStep())
+	})
+	a.clearLine()
+	return err
+}
 
 // step prints one line of a long task: what is under way only where a line can
 // be overwritten, what is over everywhere.

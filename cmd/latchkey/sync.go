@@ -31,13 +31,11 @@ are kept until --accept-deletions says that this is as it should be.`,
 				return err
 			}
 			var result *latchkeyv1.SyncResponse_Result
-			err = receive(stream, func(r *latchkeyv1.SyncResponse) error {
+			err = follow(a, stream, func(r *latchkeyv1.SyncResponse) {
 				if r.GetResult() != nil {
 					result = r.GetResult()
 				}
-				return a.step(r.GetStep())
 			})
-			a.clearLine()
 			if err != nil || result == nil {
 				return err
 			}
