@@ -77,7 +77,10 @@ type site struct {
 	stack    *stack
 	settings *Settings
 	clock    atomic.Int64 // seconds ahead
-	log      *strings.Builder
+	provider session.Provider
+	// accept decides about who comes from the provider.
+	accept func(oid string) (*login.Result, error)
+	log    *strings.Builder
 }
 
 // open starts the pages over TLS, with real sessions in a store.
@@ -91,10 +94,14 @@ func open(t *testing.T) *site {
 	s := &site{t: t, stack: &stack{}, log: &strings.Builder{}, settings: &Settings{Negotiate: true, Hostnames: []string{"nas.contoso.test"}, Callbacks: []string{oidc.Callback, oidc.QNAPCallback}}}
 	now := func() time.Time { return time.Now().Add(time.Duration(s.clock.Load()) * time.Second) }
 	s.sessions, err = session.New(t.Context(), session.Config{Store: db, Log: slog.New(slog.DiscardHandler), Now: now,
-		Accept: func(context.Context, login.Request, string, string) (*login.Result, error) {
-			return nil, errors.New("nobody asks")
+		Accept: func(_ context.Context, _ login.Request, _, oid string) (*login.Result, error) {
+			if s.accept == nil {
+				return nil, errors.New("nobody asks")
+			}
+			return s.accept(oid)
 		},
-		Policy: func(context.Context) (access.Policy, error) { return access.New(), nil },
+		Provider: func() session.Provider { return s.provider },
+		Policy:   func(context.Context) (access.Policy, error) { return access.New(), nil },
 		Settings: func() session.Settings {
 			return session.Settings{Base: "https://nas.contoso.test:8443", Apps: []session.App{{Name: "photos", Redirects: []string{"https://photos.contoso.test/cb"}}}}
 		}})
@@ -114,6 +121,7 @@ type visitor struct {
 	client *http.Client
 	jar    map[string]string
 	header http.Header
+	host   string // that the request says; empty: the server's own
 }
 
 func (s *site) visitor() *visitor {
@@ -137,6 +145,7 @@ func (v *visitor) do(method, path string, form url.Values) answer {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		r.Header.Set("Origin", v.s.URL)
 	}
+	r.Host = v.host
 	for name, values := range v.header {
 		r.Header[name] = values
 	}
@@ -157,6 +166,7 @@ func (v *visitor) do(method, path string, form url.Values) answer {
 			break
 		}
 	}
+	v.s.hardened(method+" "+path, resp.Header)
 	for _, c := range resp.Cookies() {
 		if !c.Secure || !c.HttpOnly || c.Path != "/" || c.Domain != "" || !strings.HasPrefix(c.Name, "__Host-") {
 			v.s.t.Errorf("%s %s sets a cookie that is not for this host alone: %s", method, path, c)
@@ -168,6 +178,32 @@ func (v *visitor) do(method, path string, form url.Values) answer {
 		}
 	}
 	return answer{resp, text.String()}
+}
+
+// hardened checks what every answer carries, whatever it answers.
+func (s *site) hardened(what string, h http.Header) {
+	s.t.Helper()
+	want := map[string]string{"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Cache-Control": "no-store", "Referrer-Policy": "same-origin",
+		"Strict-Transport-Security": "", "Access-Control-Allow-Origin": ""}
+	switch {
+	case strings.HasPrefix(h.Get("Content-Type"), "text/css"): // nobody's in particular
+		want["Cache-Control"] = "public, max-age=31536000, immutable"
+	case strings.HasPrefix(what, "GET /auth/oidc/signed-out"), strings.HasPrefix(what, "HEAD /auth/oidc/signed-out"): // which the tenant shows in a frame
+		want["Content-Security-Policy"], want["X-Frame-Options"] = "default-src 'none'", ""
+	}
+	for name, value := range want {
+		if h.Get(name) != value {
+			s.t.Errorf("%s: %s is %q, want %q", what, name, h.Get(name), value)
+		}
+	}
+	if to := h.Get("Location"); to != "" && !strings.HasPrefix(to, "/") {
+		for _, good := range []string{"https://photos.contoso.test/cb?", "http://127.0.0.1:"} { // an app's, and the provider's
+			if strings.HasPrefix(to, good) {
+				return
+			}
+		}
+		s.t.Errorf("%s leads to %s", what, to)
+	}
 }
 
 func (v *visitor) get(path string) answer { return v.do(http.MethodGet, path, nil) }
