@@ -97,10 +97,28 @@ func (c *client) serve() {
 		case errors.Is(err, io.EOF), errors.Is(err, errClose), errors.Is(err, os.ErrDeadlineExceeded), fault.Is(err, fault.Unreachable):
 			c.s.cfg.Log.Debug("a connection to the pipe has ended", "caller", c.conn.Caller(), "error", err)
 		default:
-			c.s.cfg.Log.Warn("a connection to the pipe was closed", "caller", c.conn.Caller(), "privileged", c.privileged, "error", err)
+			c.complain(err)
 		}
 		return
 	}
+}
+
+// complain logs that a client did what it should not. At most once a minute: who
+// does it again and again must not fill the log.
+func (c *client) complain(err error) {
+	s := c.s
+	s.mu.Lock()
+	s.closed++
+	n, due := s.closed, time.Since(s.complained) > time.Minute
+	if due {
+		s.closed, s.complained = 0, time.Now()
+	}
+	s.mu.Unlock()
+	level := slog.LevelDebug
+	if due {
+		level = slog.LevelWarn
+	}
+	s.cfg.Log.Log(s.life, level, "a connection to the pipe was closed", "closed", n, "caller", c.conn.Caller(), "privileged", c.privileged, "error", err)
 }
 
 // exchange takes one request and answers it. A fault of ours that a request can

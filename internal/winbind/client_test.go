@@ -115,6 +115,9 @@ func TestHostileBytes(t *testing.T) {
 			t.Errorf("%s: the connection goes on", name)
 		}
 	}
+	if n := strings.Count(r.logged.String(), "level=WARN"); n != 1 {
+		t.Errorf("the log warned %d times: whoever may connect may fill it", n)
+	}
 	if a := r.pipe().ask(wire.Ping); !a.Succeeded() {
 		t.Error("nobody is served any more")
 	}

@@ -146,8 +146,10 @@ type Server struct {
 	pace  throttle
 	samba samba
 
-	mu    sync.Mutex
-	conns map[*client]struct{}
+	mu         sync.Mutex
+	conns      map[*client]struct{}
+	closed     int       // for what a client did, since the last line about it
+	complained time.Time // when that was
 }
 
 // New returns a server.
