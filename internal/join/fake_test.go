@@ -133,6 +133,9 @@ func (r fakeResolver) Addrs(_ context.Context, host string) ([]netip.Addr, error
 	if a, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{a}, nil
 	}
+	if all, ok := r.w.names[host]; ok && len(r.servers) == 1 && r.servers[0].Addr() == r.w.dcs[0].Addr {
+		return all, nil
+	}
 	for _, dc := range r.w.dcs {
 		if dc.Host == host {
 			return []netip.Addr{dc.Addr}, nil

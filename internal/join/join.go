@@ -122,14 +122,21 @@ func (j *Joiner) Check(ctx context.Context, req Request, progress func(Step)) er
 	if err != nil {
 		return err
 	}
-	r.try(StepMember, "Look whether the machine is in a domain already", 2, func(s *Step) error {
-		m, err := j.member(ctx, s, p)
-		forget(m)
+	var own *store.Machine
+	defer func() { forget(own) }()
+	r.try(StepMember, "Look whether the machine is in a domain already", 2, func(s *Step) (err error) {
+		own, err = j.member(ctx, s, p)
 		return err
 	})
 	dc, err := j.preflight(ctx, r, &req, p)
-	if err != nil || p.user.name == "" || req.Password.Len() == 0 {
+	if err != nil {
 		return err
+	}
+	if p.user.name == "" || req.Password.Len() == 0 {
+		if own != nil {
+			return j.examine(ctx, r, own, dc)
+		}
+		return nil
 	}
 	u, err := j.signIn(ctx, r, p, dc, req.Password)
 	if err != nil {
