@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey-nas/latchkey/internal/config"
+	"github.com/latchkey-nas/latchkey/internal/grpcapi/client"
 	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
 )
 
@@ -55,14 +56,10 @@ func (a *app) configCommand() *cobra.Command {
 			if !ok { // the daemon would say the same; this works without one
 				return config.Unknown(args[0])
 			}
-			conn, err := a.admin(cmd.Context())
-			if err != nil {
+			if err := a.withAdmin(cmd.Context(), adminTimeout, func(ctx context.Context, conn *client.Conn) error {
+				_, err := conn.Admin.SetConfig(ctx, &latchkeyv1.SetConfigRequest{Key: args[0], Value: args[1]})
 				return err
-			}
-			defer conn.Close()
-			ctx, cancel := context.WithTimeout(cmd.Context(), adminTimeout)
-			defer cancel()
-			if _, err := conn.Admin.SetConfig(ctx, &latchkeyv1.SetConfigRequest{Key: args[0], Value: args[1]}); err != nil {
+			}); err != nil {
 				return err
 			}
 			if a.json {

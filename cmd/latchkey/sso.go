@@ -5,7 +5,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,7 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
-	"github.com/latchkey-nas/latchkey/internal/identity"
+	"github.com/latchkey-nas/latchkey/internal/grpcapi/client"
 	"github.com/latchkey-nas/latchkey/internal/secret"
 	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
 )
@@ -38,10 +37,12 @@ a browser are refused. No API permission has to be granted.`
 			Long: `Ask the tenant with the settings that count, one thing after the other: settings,
 discovery, issuer, signing keys, and whether it knows the app and takes its secret or
 certificate. Nobody is signed in. Exit status 1 where a check fails.`,
-			RunE: func(cmd *cobra.Command, _ []string) error { return a.ssoTest(cmd.Context()) }},
+			RunE: func(cmd *cobra.Command, _ []string) error { return a.withAdmin(cmd.Context(), ssoTimeout, a.ssoTest) }},
 		&cobra.Command{Use: "status", Short: "Show the settings, and whether the sign-in is offered", Args: cobra.NoArgs,
 			Long: "Show the settings, and whether the sign-in is offered: exit status 0 where it is,\n1 where not. Nobody is asked.",
-			RunE: func(cmd *cobra.Command, _ []string) error { return a.ssoStatus(cmd.Context()) }})
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				return a.withAdmin(cmd.Context(), adminTimeout, a.ssoStatus)
+			}})
 	return cmd
 }
 
@@ -153,14 +154,7 @@ func (a *app) ssoWarnings(all []string) {
 	}
 }
 
-func (a *app) ssoTest(ctx context.Context) error {
-	conn, err := a.admin(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	ctx, cancel := context.WithTimeout(ctx, ssoTimeout)
-	defer cancel()
+func (a *app) ssoTest(ctx context.Context, conn *client.Conn) error {
 	resp, err := conn.SsoAdmin.TestSso(ctx, &latchkeyv1.TestSsoRequest{})
 	if err != nil {
 		return err
@@ -196,14 +190,7 @@ func (a *app) ssoTest(ctx context.Context) error {
 	return err
 }
 
-func (a *app) ssoStatus(ctx context.Context) error {
-	conn, err := a.admin(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
-	defer cancel()
+func (a *app) ssoStatus(ctx context.Context, conn *client.Conn) error {
 	resp, err := conn.SsoAdmin.GetSso(ctx, &latchkeyv1.GetSsoRequest{})
 	if err != nil {
 		return err
@@ -250,123 +237,4 @@ func (a *app) ssoShow(resp *latchkeyv1.GetSsoResponse) error {
 	err := r.flush()
 	a.ssoWarnings(resp.GetWarnings())
 	return err
-}
-
-func (a *app) sessionCommand() *cobra.Command {
-	cmd := family("session", "See and end the sessions of browsers")
-	list := &cobra.Command{
-		Use: "list [NAME]", Short: "Show who is signed in, the last used session first", Args: cobra.MaximumNArgs(1),
-		Long: "Show who is signed in by a browser, the last used session first: everybody, or one\nperson.\n\n" + nameForms,
-	}
-	req := &latchkeyv1.ListSessionsRequest{}
-	list.Flags().StringVar(&req.App, "app", "", "only of this app")
-	list.Flags().StringVar(&req.LocalAccount, "local", "", "of an account of this machine")
-	list.RunE = func(cmd *cobra.Command, args []string) error {
-		return a.sessionList(cmd.Context(), req, strings.Join(args, ""))
-	}
-	var user, local string
-	end := &cobra.Command{
-		Use: "revoke ID... | --user NAME | --local ACCOUNT", Short: "End sessions at once", Args: cobra.ArbitraryArgs,
-		Long: "End sessions at once: those that are named as `latchkey session list` shows them, or\nevery one of a person. The apps' sessions that came of one end with it.",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.sessionRevoke(cmd.Context(), args, user, local)
-		},
-	}
-	end.Flags().StringVar(&user, "user", "", "every session of this person")
-	end.Flags().StringVar(&local, "local", "", "every session of this account of the machine")
-	cmd.AddCommand(list, end)
-	return cmd
-}
-
-func (a *app) sessionList(ctx context.Context, req *latchkeyv1.ListSessionsRequest, name string) error {
-	conn, err := a.admin(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
-	defer cancel()
-	ask := func(k *latchkeyv1.Key) (*latchkeyv1.ListSessionsResponse, error) {
-		req.User = k
-		return conn.Sso.ListSessions(ctx, req)
-	}
-	var resp *latchkeyv1.ListSessionsResponse
-	if name == "" {
-		resp, err = ask(nil)
-	} else {
-		resp, err = find(name, identity.KindUser, ask)
-	}
-	if err != nil {
-		return err
-	}
-	if a.json {
-		return a.printJSON(jsonOf(resp))
-	}
-	if len(resp.GetSessions()) == 0 {
-		fmt.Fprintln(a.out, "There is no session.")
-		return nil
-	}
-	when := func(t *timestamppb.Timestamp) string { return t.AsTime().Local().Format("2006-01-02 15:04") }
-	t := a.table("ID", "WHO", "HOW", "APP", "FROM", "SINCE", "LAST USED", "ENDS")
-	for _, s := range resp.GetSessions() {
-		if err := t.row(s.GetSessionId(), s.GetUsername(), s.GetHow(), dash(s.GetApp()), dash(s.GetRemoteHost()), when(s.GetCreateTime()), when(s.GetUseTime()), when(s.GetExpireTime())); err != nil {
-			return err
-		}
-	}
-	if err := t.flush(); err != nil {
-		return err
-	}
-	if more := int(resp.GetTotal()) - len(resp.GetSessions()); more > 0 {
-		fmt.Fprintf(a.out, "and %d more\n", more)
-	}
-	return nil
-}
-
-func (a *app) sessionRevoke(ctx context.Context, ids []string, user, local string) error {
-	given := 0
-	for _, is := range []bool{len(ids) > 0, user != "", local != ""} {
-		if is {
-			given++
-		}
-	}
-	if given != 1 {
-		return fault.WithRemedy(fault.New(fault.Malformed, "want ids of sessions, --user or --local"), "see `latchkey session revoke --help`")
-	}
-	conn, err := a.admin(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
-	defer cancel()
-	var all []*latchkeyv1.RevokeSessionRequest
-	if local != "" {
-		all = append(all, &latchkeyv1.RevokeSessionRequest{Which: &latchkeyv1.RevokeSessionRequest_LocalAccount{LocalAccount: local}})
-	}
-	for _, id := range ids {
-		all = append(all, &latchkeyv1.RevokeSessionRequest{Which: &latchkeyv1.RevokeSessionRequest_SessionId{SessionId: id}})
-	}
-	n, errs := uint32(0), []error(nil)
-	if user != "" {
-		resp, err := find(user, identity.KindUser, func(k *latchkeyv1.Key) (*latchkeyv1.RevokeSessionResponse, error) {
-			return conn.Sso.RevokeSession(ctx, &latchkeyv1.RevokeSessionRequest{Which: &latchkeyv1.RevokeSessionRequest_User{User: k}})
-		})
-		n, errs = n+resp.GetRevoked(), append(errs, err)
-	}
-	for _, req := range all {
-		resp, err := conn.Sso.RevokeSession(ctx, req)
-		n, errs = n+resp.GetRevoked(), append(errs, err)
-	}
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	if a.json {
-		return a.printJSON(object{{"revoked", n}})
-	}
-	if n == 0 {
-		fmt.Fprintln(a.out, "There was no session to end.")
-		return nil
-	}
-	fmt.Fprintf(a.out, "%s ended.\n", count(int64(n), "session", "sessions"))
-	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/latchkey-nas/latchkey/internal/grpcapi/client"
 	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
 )
 
@@ -30,28 +31,25 @@ Exit status: 0 joined and serving, 1 not joined or degraded beyond use,
 5 the daemon is not running.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			conn, err := a.admin(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer conn.Close()
-			ctx, cancel := context.WithTimeout(cmd.Context(), adminTimeout)
-			defer cancel()
-			st, err := conn.Admin.GetStatus(ctx, &latchkeyv1.GetStatusRequest{})
-			if err != nil {
-				return err
-			}
-			if a.json {
-				err = a.printJSON(jsonOf(st))
-			} else {
-				err = a.printStatus(st, a.now())
-			}
-			if err == nil && !usable(st.GetHealth()) {
-				return quiet(exitFailed)
-			}
-			return err
+			return a.withAdmin(cmd.Context(), adminTimeout, a.showStatus)
 		},
 	}
+}
+
+func (a *app) showStatus(ctx context.Context, conn *client.Conn) error {
+	st, err := conn.Admin.GetStatus(ctx, &latchkeyv1.GetStatusRequest{})
+	if err != nil {
+		return err
+	}
+	if a.json {
+		err = a.printJSON(jsonOf(st))
+	} else {
+		err = a.printStatus(st, a.now())
+	}
+	if err == nil && !usable(st.GetHealth()) {
+		return quiet(exitFailed)
+	}
+	return err
 }
 
 // usable says whether lookups are answered.

@@ -44,7 +44,9 @@ not get the right. What is finer than "everything" belongs in a file of your own
 			case remove:
 				return a.sudoRemove(cmd.Context(), args[0])
 			}
-			return a.sudoAdd(cmd.Context(), args[0])
+			return a.withAdmin(cmd.Context(), adminTimeout, func(ctx context.Context, conn *client.Conn) error {
+				return a.sudoAdd(ctx, conn, args[0])
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&remove, "remove", false, "take the right away again")
@@ -92,15 +94,8 @@ func grantJSON(g sudoers.Grant) object {
 	return object{{"group", g.Name}, {"gid", g.GID}, {"sid", g.SID}, {"file", g.File()}}
 }
 
-func (a *app) sudoAdd(ctx context.Context, who string) error {
+func (a *app) sudoAdd(ctx context.Context, conn *client.Conn, who string) error {
 	who = strings.TrimPrefix(who, "%")
-	conn, err := a.admin(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
-	defer cancel()
 	g, err := groupOf(ctx, conn, who)
 	if err != nil {
 		return err
