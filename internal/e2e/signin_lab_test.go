@@ -398,6 +398,21 @@ func TestSignInPrograms(t *testing.T) {
 		if r := s.ssh("password", plainUser, third, "id -un"); strings.TrimSpace(r.Stdout) != plainUser {
 			t.Errorf("the third password: %s", r)
 		}
+
+		// By sshd's password method there is no question but one: sshd runs passwd.
+		s.try(s.domain.MustChange(s.ctx, plainUser))
+		const fifth = "Passw0rd!Fifth5"
+		byPassword := strings.Replace(ssh, "=keyboard-interactive", "=password", 1)
+		if r := s.dialogue("local", byPassword, "assword:", third); r.Ok() || !strings.Contains(r.Stdout, "Password change required") || strings.Contains(r.Stdout, "tickets") {
+			t.Errorf("a command, with a password that must be changed: %s", r)
+		}
+		shell, _, _ := strings.Cut(byPassword, " '")
+		if r := s.dialogue("local", shell, "assword:", third, "urrent password:", third, "ew password:", fifth, "etype", fifth); !strings.Contains(r.Stdout, "updated successfully") {
+			t.Errorf("a shell, with a password that must be changed: %s", r)
+		}
+		if r := s.ssh("password", plainUser, fifth, "id -un; klist -s && echo tickets"); !strings.Contains(r.Stdout, "tickets") {
+			t.Errorf("the fifth password: %s", r)
+		}
 	})
 
 	s.part("many groups", func(t *testing.T) {

@@ -45,7 +45,7 @@ func (l *Login) account(ctx context.Context, a *attempt) (*Result, error) {
 		return nil, err
 	}
 	r := p.result(ByAccount, a.event.ID)
-	if p.user.State.Has(identity.MustChange) {
+	if p.user.State.Has(identity.MustChange) || l.owes(p.user.Row) {
 		if !synced(p.user) {
 			return nil, fault.WithRemedy(fault.New(fault.MustChange, "the password must be changed"), "change it with passwd")
 		}

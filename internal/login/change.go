@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/audit"
 	"github.com/latchkey-nas/latchkey/internal/fault"
@@ -38,20 +39,38 @@ func elsewhere(url string) string {
 }
 
 // ChangePassword changes a password in the domain, with the old one as proof.
-// texts are to be shown whatever the outcome. fault.BadCredential: the old one
-// is wrong. fault.Denied: the domain's policy refuses the new one, it is the old
-// one, or the password is kept in Entra ID. The caller wipes both.
+// texts are to be shown whatever the outcome. No error: the domain has proved that
+// it took the new one. fault.BadCredential: the old one is wrong. fault.Denied: the
+// domain's policy refuses the new one, it is the old one, or the password is kept in
+// Entra ID. The caller wipes both.
 func (l *Login) ChangePassword(ctx context.Context, req Request, old, new secret.Bytes) (texts []string, err error) {
 	a := l.begin(req, audit.ChangePassword)
-	texts, err = l.changePassword(ctx, a, old, new)
+	r, texts, err := l.changePassword(ctx, a, old, new)
+	r.Wipe()
 	return texts, a.end(err)
 }
 
-func (l *Login) changePassword(ctx context.Context, a *attempt, old, new secret.Bytes) ([]string, error) {
+// changePassword is ChangePassword, and a sign-in with the new one: a program may
+// let somebody in because of it, so whoever took it has to prove that it is the
+// domain.
+func (l *Login) changePassword(ctx context.Context, a *attempt, old, new secret.Bytes) (*Result, []string, error) {
 	p, err := l.find(ctx, a)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	if texts, err := l.sendChange(ctx, a, p, old, new); err != nil {
+		return nil, texts, err
+	}
+	l.forgetVerifier(p.user.Row)
+	r, err := l.try(ctx, a, new)
+	if err != nil {
+		return nil, []string{"It is not certain that the password is changed: sign in with the new one to see."}, err
+	}
+	return r, []string{"The password is changed."}, nil
+}
+
+// sendChange hands both passwords to the domain.
+func (l *Login) sendChange(ctx context.Context, a *attempt, p *person, old, new secret.Bytes) ([]string, error) {
 	if err := errors.Join(checkPassword(old), checkPassword(new)); err != nil {
 		return nil, err
 	}
@@ -86,23 +105,67 @@ func (l *Login) changePassword(ctx context.Context, a *attempt, old, new secret.
 		settle(true)
 		l.afterwards(func() { l.budget.keep(p.user.Row) })
 	}
-	if err != nil {
-		var words *kerberos.PasswordError
-		if !errors.As(err, &words) {
-			return nil, err
-		}
+	var words *kerberos.PasswordError
+	if errors.As(err, &words) {
 		a.proved = a.proved || fault.Is(err, fault.Denied) // a policy looks at the new one once the old one was right
 		if words.Text != "" {
 			return strings.Split(words.Text, "\n"), err
 		}
+	}
+	return nil, err
+}
+
+// putOff lets somebody in whose password must be changed, and who was not asked for
+// another one: sshd's password method answers every question with the one password.
+// It is for programs that ask Account next, which then says fault.MustChange, so
+// that sshd runs passwd and nothing else. The directory has to say so itself, for a
+// KDC proves nothing by an error.
+func (l *Login) putOff(ctx context.Context, a *attempt) (*Result, error) {
+	p, err := l.find(ctx, a)
+	if err != nil {
 		return nil, err
 	}
-	l.forgetVerifier(p.user.Row)
-	// The row's pwdLastSet is another one now.
-	if _, err := l.renew(ctx, d, p); err != nil {
-		l.c.Log.Warn("a row could not be read afresh after its password was changed", "row", p.user.Row, "error", err)
+	d := l.c.Domain()
+	if d == nil {
+		return nil, fault.New(fault.Unreachable, "this machine leaves its domain")
 	}
-	return []string{"The password is changed."}, nil
+	if p, err = l.renew(ctx, d, p); err != nil {
+		return nil, err
+	}
+	if err := l.state(p.user); err != nil {
+		return nil, err
+	}
+	if !p.user.State.Has(identity.MustChange) || synced(p.user) {
+		return nil, fault.New(fault.MustChange, "the password has expired")
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.owing[p.user.Row] = l.c.Now().Add(owesFor)
+	a.event.Hint = "put-off"
+	return p.result(ByKerberos, a.event.ID), nil
+}
+
+// owesFor is how long Account insists on a change that was put off, whatever the
+// directory says by then: longer than a program waits before it asks.
+const owesFor = 10 * time.Minute
+
+// owes says whether a change of a row's password was put off.
+func (l *Login) owes(row identity.RowID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	until, ok := l.owing[row]
+	if ok && !l.c.Now().Before(until) {
+		delete(l.owing, row)
+		return false
+	}
+	return ok
+}
+
+// paid ends what putOff began: the domain took a password of the row.
+func (l *Login) paid(row identity.RowID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.owing, row)
 }
 
 // forgetVerifier deletes what offline sign-in has of a user, or is about to have.

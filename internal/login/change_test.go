@@ -65,6 +65,53 @@ func TestNewPasswordThatIsTheOldOneIsRefused(t *testing.T) {
 	}
 }
 
+// sshd's password method has one answer to every question. Where the directory
+// itself says that the password must be changed, sshd gets as far as Account, which
+// has it run passwd; nobody else does, and no other way.
+func TestAChangeIsPutOffForSSHAlone(t *testing.T) {
+	w := newWorld(t)
+	w.allow("sshd", "*")
+	w.kdc.Change(func() { w.alice.Code, w.alice.Status = 23, uint32(kerberos.StatusMustChange) })
+	blindly := func(c *login.Conversation) (step login.Step, err error) {
+		defer c.Close()
+		for range 3 {
+			if step, err = c.Next(t.Context(), secret.FromString("wonder land")); err != nil || step.Done != nil {
+				break
+			}
+		}
+		return step, err
+	}
+	request := login.Request{Name: "alice", Service: "sshd", Door: "pam"}
+	_, err := blindly(w.login.Begin(request))
+	wantKind(t, "the KDC alone says so", err, fault.Denied)
+
+	w.change = func(u *identity.User) { u.State |= identity.MustChange }
+	other := request
+	other.Service = "su"
+	_, err = blindly(w.login.Begin(other))
+	wantKind(t, "another program", err, fault.Denied)
+	_, err = blindly(w.login.Converse(request))
+	wantKind(t, "a door that never asks Account", err, fault.Denied)
+
+	step, err := blindly(w.login.Begin(request))
+	if err != nil || step.Done == nil || step.Done.CCache.Len() != 0 {
+		t.Fatalf("sshd's password method: %+v, %v", step, err)
+	}
+	_, err = w.login.Account(t.Context(), request)
+	wantKind(t, "account", err, fault.MustChange)
+	w.change = func(u *identity.User) { u.State &^= identity.MustChange } // by whoever it is
+	_, err = w.login.Account(t.Context(), request)
+	wantKind(t, "account, once the directory says otherwise", err, fault.MustChange)
+
+	w.kdc.Change(func() { w.alice.Code, w.alice.Status = 0, 0 })
+	if _, err := w.try("alice", "wonder land"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.login.Account(t.Context(), request); err != nil {
+		t.Errorf("account, after a password that the domain took: %v", err)
+	}
+}
+
 // A verifier that waits to be made is no use once the password is changed.
 func TestChangeForgetsAVerifierThatWaits(t *testing.T) {
 	w := newWorld(t)

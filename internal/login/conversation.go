@@ -146,11 +146,12 @@ func (c *Conversation) change(ctx context.Context, again secret.Bytes) (Step, er
 	if !again.Equal(c.new) {
 		return c.refuse(fault.New(fault.MustChange, "the two new passwords differ"), "The passwords differ. The password is not changed.")
 	}
-	texts, err := c.l.changePassword(ctx, c.a, c.old, c.new)
-	if err != nil {
-		return c.refuse(err, texts...)
+	if c.new.Equal(c.old) && c.a.req.Service == serviceSSH && !c.permit {
+		if r, err := c.l.putOff(ctx, c.a); err == nil {
+			return c.done(ctx, r)
+		}
 	}
-	r, err := c.l.password(ctx, c.a, c.new)
+	r, texts, err := c.l.changePassword(ctx, c.a, c.old, c.new)
 	if err != nil {
 		return c.refuse(err, texts...)
 	}

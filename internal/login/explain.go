@@ -188,6 +188,10 @@ func (l *Login) explainPassword(e *Explanation, p *person) {
 		e.add(TopicPassword, verdict, h.Remedy, "%s", h.Text)
 		return
 	}
+	if u.State.Has(identity.MustChange) {
+		e.add(TopicPassword, VerdictWarning, l.whereToChange(u), "the password must be changed at the next sign-in")
+		return
+	}
 	set := "at a time that is not known"
 	if !u.PasswordLastSet.IsZero() {
 		set = u.PasswordLastSet.UTC().Format("2006-01-02 15:04 MST")

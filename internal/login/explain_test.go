@@ -72,6 +72,8 @@ func TestExplainStepByStep(t *testing.T) {
 			map[login.Topic]login.Verdict{login.TopicAccount: refused, login.TopicAccess: ok}, map[login.Topic]string{login.TopicAccount: "enable it"}, false},
 		"locked": {"alice", "samba", "", func(w *world) { w.change = func(u *identity.User) { u.State |= identity.LockedOut } },
 			map[login.Topic]login.Verdict{login.TopicAccount: warning}, map[login.Topic]string{login.TopicAccount: "30 minutes"}, true},
+		"must change": {"alice", "samba", "", func(w *world) { w.change = func(u *identity.User) { u.State |= identity.MustChange } },
+			map[login.Topic]login.Verdict{login.TopicPassword: warning}, map[login.Topic]string{login.TopicPassword: "must be changed"}, true},
 		"budget spent": {"alice", "samba", "", func(w *world) {
 			for _, p := range []string{"a", "b", "c"} {
 				_, _ = w.login.Authenticate(t.Context(), login.Request{Name: "alice", Service: "samba", Door: "cli"}, secret.FromString(p))

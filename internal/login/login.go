@@ -67,6 +67,9 @@ const (
 	serviceWeb   = access.Web
 )
 
+// serviceSSH is the PAM service of OpenSSH, which asks Account after every sign-in.
+const serviceSSH = "sshd"
+
 // Result is somebody who is let in. Wipe it.
 type Result struct {
 	User   *identity.User    // the row as it is now, with home, shell and gecos
@@ -159,6 +162,7 @@ type Login struct {
 	unreadable time.Time // until when the directory is not asked again
 	rules      access.Policy
 	rulesRead  bool
+	owing      map[identity.RowID]time.Time // until when a change that was put off is insisted on
 }
 
 // authority is who is asked about answered challenges, or nil.
@@ -174,7 +178,7 @@ func New(cfg Config) *Login {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	l := &Login{c: cfg, pause: pause, slots: make(chan struct{}, 2), talks: make(chan struct{}, maxTalks), tickets: tickets{begun: cfg.Now()}}
+	l := &Login{c: cfg, pause: pause, slots: make(chan struct{}, 2), talks: make(chan struct{}, maxTalks), tickets: tickets{begun: cfg.Now()}, owing: map[identity.RowID]time.Time{}}
 	l.refused.init()
 	l.budget = newBudget(cfg.Store, cfg.Log, cfg.Now, cfg.Lockout)
 	l.evidence = newEvidence(cfg.Store, cfg.Log, cfg.Now)

@@ -113,6 +113,7 @@ func (l *Login) try(ctx context.Context, a *attempt, password secret.Bytes) (*Re
 	switch kind := fault.KindOf(err); {
 	case err == nil:
 		l.refused.accept(r.User.Row, l.refused.of(r.User, password))
+		l.paid(r.User.Row)
 		settle(false)
 		if l.budget.forgive(p.user.Row) {
 			l.afterwards(func() { l.budget.keep(p.user.Row) })
