@@ -10,6 +10,8 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/resolve"
@@ -129,51 +131,57 @@ func inBytes[R any](name string, method func(*identityService, context.Context, 
 }
 
 func (s *identityService) getUser(ctx context.Context, req *latchkeyv1.GetUserRequest) (any, error) {
-	key, err := parseKey("key", req.GetKey(), identity.KindUser)
-	if err != nil {
-		return nil, err
-	}
-	wanted, err := parseMask(req.GetReadMask(), userFields)
-	if err != nil {
-		return nil, err
-	}
-	q := asked{key, wanted}
-	version := s.directory.Version()
-	if b, ok := s.users.find(version, q); ok {
-		return b, nil
-	}
-	e, err := s.directory.User(ctx, key)
-	if err != nil {
-		return nil, err
-	}
-	var until time.Time
-	if at := e.User.AccountExpires; time.Now().Before(at) {
-		until = at
-	}
-	row := toUser(e)
-	wanted.clear(row)
-	return s.users.keep(version, q, row, until)
+	return s.one(ctx, identity.KindUser, req, &s.users, userFields)
 }
 
 func (s *identityService) getGroup(ctx context.Context, req *latchkeyv1.GetGroupRequest) (any, error) {
-	key, err := parseKey("key", req.GetKey(), identity.KindGroup)
+	return s.one(ctx, identity.KindGroup, req, &s.groups, groupFields)
+}
+
+// oneRequest is what GetUserRequest and GetGroupRequest have in common.
+type oneRequest interface {
+	GetKey() *latchkeyv1.Key
+	GetReadMask() *fieldmaskpb.FieldMask
+}
+
+// one answers with one row, from what is kept where that is still true.
+func (s *identityService) one(ctx context.Context, kind identity.Kind, req oneRequest, kept *answers, fields protoreflect.FieldDescriptors) (any, error) {
+	key, err := parseKey("key", req.GetKey(), kind)
 	if err != nil {
 		return nil, err
 	}
-	wanted, err := parseMask(req.GetReadMask(), groupFields)
+	wanted, err := parseMask(req.GetReadMask(), fields)
 	if err != nil {
 		return nil, err
 	}
 	q := asked{key, wanted}
 	version := s.directory.Version()
-	if b, ok := s.groups.find(version, q); ok {
+	if b, ok := kept.find(version, q); ok {
 		return b, nil
 	}
-	e, err := s.directory.Group(ctx, key)
+	row, until, err := s.read(ctx, kind, key)
 	if err != nil {
 		return nil, err
 	}
-	row := toGroup(e)
 	wanted.clear(row)
-	return s.groups.keep(version, q, row, time.Time{})
+	return kept.keep(version, q, row, until)
+}
+
+// read returns a whole row, and when the clock will change it; zero: never.
+func (s *identityService) read(ctx context.Context, kind identity.Kind, key identity.Key) (row proto.Message, until time.Time, err error) {
+	if kind == identity.KindGroup {
+		e, err := s.directory.Group(ctx, key)
+		if err != nil {
+			return nil, until, err
+		}
+		return toGroup(e), until, nil
+	}
+	e, err := s.directory.User(ctx, key)
+	if err != nil {
+		return nil, until, err
+	}
+	if at := e.User.AccountExpires; time.Now().Before(at) {
+		until = at
+	}
+	return toUser(e), until, nil
 }

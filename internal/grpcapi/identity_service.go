@@ -115,6 +115,15 @@ func (b *budget) take(m proto.Message) bool {
 	return !b.spent
 }
 
+// addRow appends a row to an answer where it fits; the first always does.
+func addRow[M proto.Message](room *budget, rows *[]M, row M) bool {
+	if !room.take(row) && len(*rows) > 0 {
+		return false
+	}
+	*rows = append(*rows, row)
+	return true
+}
+
 func publication(p latchkeyv1.Publication) (resolve.Publication, error) {
 	switch p {
 	case latchkeyv1.Publication_PUBLICATION_UNSPECIFIED:
@@ -185,11 +194,7 @@ func (s *identityService) ListUsers(ctx context.Context, req *latchkeyv1.ListUse
 	resp.NextPageToken, err = s.list(ctx, identity.KindUser, req, func(e resolve.Entry) bool {
 		u := toUser(e)
 		wanted.clear(u)
-		if !room.take(u) && len(resp.Users) > 0 {
-			return false
-		}
-		resp.Users = append(resp.Users, u)
-		return true
+		return addRow(&room, &resp.Users, u)
 	})
 	return resp, err
 }
@@ -204,11 +209,7 @@ func (s *identityService) ListGroups(ctx context.Context, req *latchkeyv1.ListGr
 	resp.NextPageToken, err = s.list(ctx, identity.KindGroup, req, func(e resolve.Entry) bool {
 		g := toGroup(e)
 		wanted.clear(g)
-		if !room.take(g) && len(resp.Groups) > 0 {
-			return false
-		}
-		resp.Groups = append(resp.Groups, g)
-		return true
+		return addRow(&room, &resp.Groups, g)
 	})
 	return resp, err
 }
@@ -229,12 +230,10 @@ func (s *identityService) SearchIdentities(ctx context.Context, req *latchkeyv1.
 	resp := &latchkeyv1.SearchIdentitiesResponse{Truncated: more}
 	room := budget{left: s.limits.AnswerBytes}
 	for _, e := range found {
-		m := toIdentity(e)
-		if !room.take(m) && len(resp.Identities) > 0 {
+		if !addRow(&room, &resp.Identities, toIdentity(e)) {
 			resp.Truncated = true
 			break
 		}
-		resp.Identities = append(resp.Identities, m)
 	}
 	return resp, nil
 }
@@ -286,14 +285,7 @@ func (s *identityService) ListUserGroups(ctx context.Context, req *latchkeyv1.Li
 		func(after identity.RowID, limit int) (resolve.RowPage, error) {
 			return s.directory.UserGroups(ctx, key, after, limit)
 		},
-		func(e resolve.Entry) bool {
-			g := toGroup(e)
-			if !room.take(g) && len(resp.Groups) > 0 {
-				return false
-			}
-			resp.Groups = append(resp.Groups, g)
-			return true
-		})
+		func(e resolve.Entry) bool { return addRow(&room, &resp.Groups, toGroup(e)) })
 	return resp, err
 }
 
@@ -308,14 +300,7 @@ func (s *identityService) ListGroupMembers(ctx context.Context, req *latchkeyv1.
 		func(after identity.RowID, limit int) (resolve.RowPage, error) {
 			return s.directory.GroupMembers(ctx, key, req.GetDirect(), after, limit)
 		},
-		func(e resolve.Entry) bool {
-			m := toIdentity(e)
-			if !room.take(m) && len(resp.Members) > 0 {
-				return false
-			}
-			resp.Members = append(resp.Members, m)
-			return true
-		})
+		func(e resolve.Entry) bool { return addRow(&room, &resp.Members, toIdentity(e)) })
 	return resp, err
 }
 
