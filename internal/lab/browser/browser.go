@@ -125,9 +125,11 @@ type PageOptions struct {
 	Width  int               // of the window, in CSS pixels; 0: 1000
 	NoJS   bool              // JavaScript is switched off
 	Header map[string]string // sent with every request
+	Beside *Page             // open it as another tab of this one's window: it shares the cookies, and the other options do not count
 }
 
-// A Page is one tab of a person who shares no cookie with another page.
+// A Page is one tab of a person who shares no cookie with another page, unless
+// PageOptions.Beside says so.
 type Page struct {
 	b  *Browser
 	id string
@@ -153,7 +155,11 @@ func (b *Browser) Page(o PageOptions) (*Page, error) {
 	if o.Header != nil {
 		options["extraHTTPHeaders"] = o.Header
 	}
-	return p, p.ask("open", map[string]any{"options": options}, nil)
+	command := map[string]any{"options": options}
+	if o.Beside != nil {
+		command["beside"] = o.Beside.id
+	}
+	return p, p.ask("open", command, nil)
 }
 
 func (p *Page) ask(op string, more map[string]any, into any) error {
@@ -177,6 +183,9 @@ type Response struct {
 func (p *Page) Goto(url string) (r Response, err error) {
 	return r, p.ask("goto", map[string]any{"url": url}, &r)
 }
+
+// Back goes back in the history, as by the browser's button.
+func (p *Page) Back() error { return p.ask("back", nil, nil) }
 
 // Click clicks on the first element that a CSS selector finds.
 func (p *Page) Click(selector string) error {

@@ -23,8 +23,8 @@ const ops = {
     browser = await chromium.launch({ executablePath: '/usr/bin/chromium', headless: true, args });
     return browser.version();
   },
-  async open({ page, options }) {
-    const context = profile ?? await browser.newContext({ ignoreHTTPSErrors: true, ...options });
+  async open({ page, beside, options }) {
+    const context = profile ?? pages.get(beside)?.context ?? await browser.newContext({ ignoreHTTPSErrors: true, ...options });
     context.setDefaultTimeout(15000);
     const p = await context.newPage();
     const outside = [];
@@ -32,6 +32,7 @@ const ops = {
     pages.set(page, { p, context, outside });
   },
   async close({ page }) { await pages.get(page).context.close(); pages.delete(page); },
+  async back({ p }) { await p.goBack(); },
   async goto({ p, url }) { const r = await p.goto(url); return { status: r?.status() ?? 0, headers: r?.headers() ?? {} }; },
   async click({ p, sel }) { await p.locator(sel).first().click(); await p.waitForLoadState(); },
   async fill({ p, sel, text }) { await p.locator(sel).first().fill(text); },
