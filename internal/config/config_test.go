@@ -283,7 +283,7 @@ func TestSet(t *testing.T) {
 		{"log.levl", "info", "", fault.Malformed},
 		{"nss.shell", "", `"/bin/bash"`, fault.Unknown},
 	} {
-		_, err := Set(file, folder, test.key, test.value)
+		_, err := set(file, folder, test.key, test.value)
 		if got := fault.KindOf(err); got != test.kind || (err == nil) != (test.kind == fault.Unknown) {
 			t.Errorf("set %s %s: got %v (%v), want %v", test.key, test.value, got, err, test.kind)
 		}
@@ -298,7 +298,7 @@ func TestSet(t *testing.T) {
 		}
 	}
 	write(t, folder+"/99-last.toml", "[log]\nlevel = \"debug\"\n")
-	if _, err := Set(file, folder, "log.level", "warn"); !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "99-last.toml:2") {
+	if _, err := set(file, folder, "log.level", "warn"); !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "99-last.toml:2") {
 		t.Errorf("set what a later file sets: got %v, want a conflict that names it", err)
 	}
 	left, err := filepath.Glob(folder + "/.set-*")
@@ -411,13 +411,13 @@ func TestListWithAMistakeIsNoName(t *testing.T) {
 	}
 	for text, want := range map[string]string{`["*"]`: "is everybody", `["alice", "%*"]`: "is everybody", `["", "x"]`: "api.admins", `*`: "is everybody",
 		`["%AAD DC Administrators", "S-1-5-21-1-2-3-1103"]`: "", `alice`: ""} {
-		_, err := Set(file, folder, "api.admins", text)
+		_, err := set(file, folder, "api.admins", text)
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", text, err, want)
 		}
 	}
 	for text, good := range map[string]bool{"altSecurityIdentities": true, "extensionAttribute5": true, "": true, "a b": false, "1x": false, "x)(y=*": false} {
-		if _, err := Set(file, folder, "directory.ssh_keys", text); (err == nil) != good {
+		if _, err := set(file, folder, "directory.ssh_keys", text); (err == nil) != good {
 			t.Errorf("directory.ssh_keys = %q: %v", text, err)
 		}
 	}
@@ -442,4 +442,9 @@ func TestAppsAsPeopleWriteThem(t *testing.T) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}
+}
+
+// set is SetAll of one key.
+func set(file, folder, key, value string) (*Loaded, error) {
+	return SetAll(file, folder, map[string]string{key: value})
 }

@@ -17,24 +17,19 @@ import (
 	"github.com/latchkey-nas/latchkey/internal/fault"
 )
 
-// SetFile is the file of conf.d that Set writes. Files with a name after it
+// SetFile is the file of conf.d that SetAll writes. Files with a name after it
 // win over it, files before it lose.
 const SetFile = "50-set.toml"
 
-// Set changes one key for good in folder, and returns what the whole
-// configuration is then. value is TOML, or a bare string where the key takes
-// text; the empty value removes the key from SetFile again. Nothing is written
-// when the result would not load: fault.Malformed. A key that does not exist is
-// fault.Malformed, a locked one fault.Denied, one that a later file of folder
-// sets as well fault.Conflict.
+// SetAll changes keys for good in folder, all of them or none, and returns what
+// the whole configuration is then. A value is TOML, or a bare string where the
+// key takes text; the empty value removes the key from SetFile again. Nothing is
+// written when the result would not load: fault.Malformed. A key that does not
+// exist is fault.Malformed, a locked one fault.Denied, one that a later file of
+// folder sets as well fault.Conflict.
 //
 // The file is replaced at once (a new file, synced, renamed over the old one).
 // Calls must not overlap.
-func Set(file, folder, key, value string) (*Loaded, error) {
-	return SetAll(file, folder, map[string]string{key: value})
-}
-
-// SetAll is Set for several keys: all of them, or none.
 func SetAll(file, folder string, values map[string]string) (*Loaded, error) {
 	return setAll(file, folder, values, true)
 }

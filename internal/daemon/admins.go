@@ -35,16 +35,6 @@ type admins struct {
 	unknown []string       // entries that mean nobody
 }
 
-// isAdmin says whether a user of the domain may do what is the administrators'.
-func (d *Daemon) isAdmin(uid identity.UID) bool {
-	a := d.admins.Load()
-	if a == nil {
-		return false
-	}
-	_, ok := slices.BinarySearch(a.uids, uid)
-	return ok
-}
-
 // keepAdmins follows the configuration and the directory, until ctx ends: a
 // member who leaves the group, or is disabled, is an administrator no more as
 // soon as the mirror knows.

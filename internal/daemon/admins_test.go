@@ -129,3 +129,13 @@ func TestWhoIsAnAdministrator(t *testing.T) {
 		t.Errorf("written anew: %+v", a)
 	}
 }
+
+// isAdmin says whether a user of the domain is among the administrators.
+func (d *Daemon) isAdmin(uid identity.UID) bool {
+	a := d.admins.Load()
+	if a == nil {
+		return false
+	}
+	_, ok := slices.BinarySearch(a.uids, uid)
+	return ok
+}

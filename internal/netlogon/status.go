@@ -112,13 +112,6 @@ func refusal(code uint32, text, remedy string) error {
 	return err
 }
 
-// Authoritative says whether nobody else need be asked about the user: false
-// where the domain controller said that the user's domain is not its own.
-func Authoritative(err error) bool {
-	var s *Status
-	return !errors.As(err, &s) || !s.Foreign
-}
-
 // StatusOf returns the NTSTATUS that err carries; false where there is none,
 // as when no domain controller answered.
 func StatusOf(err error) (uint32, bool) {

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"hash/crc32"
-	"io"
 	"unsafe"
 )
 
@@ -37,12 +36,6 @@ func (im *Image) Bytes() []byte {
 	out := make([]byte, im.Size())
 	im.Encode(out)
 	return out
-}
-
-// WriteTo writes the snapshot to w.
-func (im *Image) WriteTo(w io.Writer) (int64, error) {
-	n, err := w.Write(im.Bytes())
-	return int64(n), err
 }
 
 // Encode writes the snapshot into out, which must be Size bytes long, and
