@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"strings"
 	"time"
@@ -41,13 +40,12 @@ type console struct {
 	// password asks at the terminal, without an echo.
 	password func(ctx context.Context, prompt string) (secret.Bytes, error)
 
-	// lookupHost finds the addresses of a name, as the machine's programs do.
-	lookupHost func(ctx context.Context, host string) ([]string, error)
-
-	root        bool // we are root: /etc is ours to write
+	root        bool   // we are root: /etc is ours to write
+	rootUID     uint32 // 0; tests are somebody else
 	krb5        krb5conf.Files
 	smb         smbconf.Files
 	tool        func(ctx context.Context, name string, args ...string) (string, error) // runs a program of Samba's
+	statfs      func(path string, into *unix.Statfs_t) error                           // the file system of a path
 	proc        string                                                                 // where the processes are listed
 	daemonUID   uint32                                                                 // whom root's half of the daemon runs as
 	apiSocket   string
@@ -71,13 +69,13 @@ func terminal() *console {
 		now:    time.Now,
 		root:   os.Geteuid() == 0,
 
-		lookupHost:  net.DefaultResolver.LookupHost,
 		apiSocket:   config.RunDir + "/api.sock",
 		adminSocket: config.RunDir + "/admin.sock",
 		configFile:  config.File,
 		folder:      config.Folder,
 		nsswitch:    "/etc/nsswitch.conf",
 		tool:        runTool,
+		statfs:      unix.Statfs,
 		proc:        "/proc",
 	}
 	if w, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil && w > 20 {

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -20,9 +21,11 @@ func (a *app) doctorCommand() *cobra.Command {
 		Use:   "doctor",
 		Short: "Look for what is wrong, from the configuration to the domain controllers",
 		Long: `Look for what is wrong: the configuration, the daemon, its membership and mirror,
-nsswitch.conf, the sockets, the published names, the PAM stacks, the keytabs, whether a
-browser's ticket can sign in, and then everything a join would look at: DNS, service
-records, each port of the domain controllers, the clock. One line each, with what to do.
+nsswitch.conf, the sockets, the published names, room on the disk, the PAM stacks, the
+keytabs, the web's certificate, whether a browser's ticket can sign in, shares where they
+are switched on, and then what the domain says: DNS, service records, each port of the
+domain controllers, the clock, the machine's key and its name there. One line each, with
+what to do. What is not switched on is no fault.
 
 Exit status: 0 nothing that matters, 1 something, 5 the daemon is not running.`,
 		Args: cobra.NoArgs,
@@ -66,7 +69,7 @@ func (a *app) doctor(ctx context.Context) error {
 	if st.GetDomain() == "" {
 		return a.verdict(true)
 	}
-	ill, err := a.doctorParts(ctx, st)
+	ill, err := a.doctorParts(ctx, conn, st)
 	if err != nil {
 		return err
 	}
@@ -119,21 +122,28 @@ func checkSwitch(path string) error {
 	if err != nil {
 		return fault.Wrap(fault.NotFound, "read "+path, err)
 	}
+	lines := map[string][]string{}
+	for line := range strings.Lines(string(text)) {
+		line, _, _ = strings.Cut(line, "#")
+		if name, services, ok := strings.Cut(line, ":"); ok {
+			lines[strings.TrimSpace(name)] = strings.Fields(strings.ToLower(strings.ReplaceAll(services, "[", " [")))
+		}
+	}
 	missing := []string{}
 	for _, db := range []string{"passwd", "group"} {
-		found := false
-		for line := range strings.Lines(string(text)) {
-			line, _, _ = strings.Cut(line, "#")
-			name, services, ok := strings.Cut(line, ":")
-			if ok && strings.TrimSpace(name) == db {
-				for _, s := range strings.Fields(services) {
-					found = found || s == "latchkey"
-				}
+		at := slices.Index(lines[db], "latchkey")
+		if at < 0 {
+			missing = append(missing, db)
+			continue
+		}
+		for _, before := range lines[db][:at] {
+			if strings.HasPrefix(before, "[") && strings.Contains(before, "notfound=return") {
+				return fault.WithRemedy(fault.Errorf(fault.Conflict, "the line of %s ends at %s, before latchkey is asked", db, strings.ToUpper(before)), "put latchkey before it: \""+db+": files latchkey\"")
 			}
 		}
-		if !found {
-			missing = append(missing, db)
-		}
+	}
+	if groups, ok := lines["initgroups"]; ok && len(missing) == 0 && !slices.Contains(groups, "latchkey") {
+		return fault.WithRemedy(fault.New(fault.Conflict, "the line initgroups does not, and it decides on the groups of who signs in"), "take that line out, so that the line of group counts")
 	}
 	if len(missing) == 0 {
 		return nil

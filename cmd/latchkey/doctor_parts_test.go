@@ -3,13 +3,20 @@
 package main
 
 import (
-	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
+	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/latchkey-nas/latchkey/internal/kerberos"
 	"github.com/latchkey-nas/latchkey/internal/secret"
@@ -33,6 +40,31 @@ func (b *bench) healthy(t *testing.T) {
 		}
 	}
 	b.keytab(t, 2)
+}
+
+// certificate has the configuration name one that ends then.
+func (b *bench) certificate(t *testing.T, end time.Time) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: end}, &x509.Certificate{}, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(b.at("/etc/cert.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	b.set(t, "[web]\ncertificate = \"/etc/cert.pem\"\nkey = \"/etc/key.pem\"\n")
+}
+
+// roomy is a disk with that much room.
+func roomy(free uint64) func(string, *unix.Statfs_t) error {
+	return func(_ string, into *unix.Statfs_t) error {
+		*into = unix.Statfs_t{Bsize: 4096, Bavail: free / 4096, Files: 100, Ffree: 10}
+		return nil
+	}
 }
 
 func (b *bench) keytab(t *testing.T, kvno uint32) {
@@ -87,6 +119,28 @@ func TestDoctorOnTickets(t *testing.T) {
 	}
 }
 
+// What an administrator has not switched on is no fault, and not worth a word of
+// warning: no shells, no shares, no web.
+func TestDoctorOnAMachineWithItsDoorsShut(t *testing.T) {
+	b := newBench(t)
+	b.healthy(t)
+	b.set(t, "[web]\nlisten = \"\"\n")
+	for _, stack := range []string{"auth", "account", "password", "session"} {
+		_ = os.Remove(b.at("/etc/pam.d/common-" + stack))
+	}
+	b.daemon.noRules = true
+	text, exit := b.run("doctor")
+	marks := strings.Count(text, "\n✗") + strings.Count(text, "\n!")
+	if exit != 0 || marks != 1 || !strings.Contains(text, "! Compare the clocks") || !strings.Contains(text, "✓ PAM asks latchkey – not switched on, and no rule allows a shell") ||
+		!strings.Contains(text, "✓ Shares (SMB) – not switched on") || strings.Contains(text, "web") {
+		t.Errorf("exit %d:\n%s", exit, text)
+	}
+	b.daemon.noRules = false
+	if text, _ := b.run("doctor"); !strings.Contains(text, "! PAM asks latchkey – pam_latchkey.so is not in common-auth") {
+		t.Errorf("with a rule for sshd:\n%s", text)
+	}
+}
+
 func TestDoctorFindsEachPart(t *testing.T) {
 	for want, harm := range map[string]func(*testing.T, *bench){
 		"pam_latchkey.so is not in common-account": func(t *testing.T, b *bench) {
@@ -102,8 +156,36 @@ func TestDoctorFindsEachPart(t *testing.T) {
 			}
 		},
 		"there is no key for HTTP/nas.aadds.contoso.test": func(t *testing.T, b *bench) { b.ownKeytab(t, "other.aadds.contoso.test") },
-		"nas.aadds.contoso.test has no address": func(_ *testing.T, b *bench) {
-			b.lookupHost = func(context.Context, string) ([]string, error) { return nil, errors.New("no such host") }
+		"api.sock has mode 600, not 666": func(t *testing.T, b *bench) {
+			if err := os.Chmod(b.apiSocket, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"shim-root.sock: no such file": func(_ *testing.T, b *bench) {
+			_ = os.Remove(filepath.Join(filepath.Dir(b.apiSocket), "shim-root.sock"))
+		},
+		"metrics.sock is no socket": func(t *testing.T, b *bench) {
+			path := filepath.Join(filepath.Dir(b.apiSocket), "metrics.sock")
+			if err := errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"✗ Room on the disk – 5 MiB free":   func(_ *testing.T, b *bench) { b.statfs = roomy(5 << 20) },
+		"! Room on the disk – 100 MiB free": func(_ *testing.T, b *bench) { b.statfs = roomy(100 << 20) },
+		"no inode is free": func(_ *testing.T, b *bench) {
+			b.statfs = func(_ string, into *unix.Statfs_t) error {
+				*into = unix.Statfs_t{Bsize: 4096, Bavail: 1 << 20, Files: 100}
+				return nil
+			}
+		},
+		"belongs to uid":               func(_ *testing.T, b *bench) { b.rootUID++ },
+		"cert.pem ended on 2026-11-21": func(t *testing.T, b *bench) { b.certificate(t, noon.Add(-24*time.Hour)) },
+		"cert.pem ends on 2026-11-29":  func(t *testing.T, b *bench) { b.certificate(t, noon.Add(7*24*time.Hour)) },
+		"it is no PEM": func(t *testing.T, b *bench) {
+			b.certificate(t, noon)
+			if err := os.WriteFile(b.at("/etc/cert.pem"), []byte("x"), 0o644); err != nil {
+				t.Fatal(err)
+			}
 		},
 		"is no file": func(t *testing.T, b *bench) {
 			_ = os.Remove(b.at("/var/lib/latchkey-nss/identities"))

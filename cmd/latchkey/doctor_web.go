@@ -3,7 +3,11 @@
 package main
 
 import (
-	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -14,24 +18,46 @@ import (
 	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
 )
 
-// nameTime bounds the question for one name.
-const nameTime = 5 * time.Second
+// certificateSoon is how long before its end a certificate is worth a word:
+// those of public authorities are renewed a month before.
+const certificateSoon = 14 * 24 * time.Hour
 
-// doctorTickets says whether a browser's ticket can sign in: the machine has a
-// key for the names that browsers use, the names lead somewhere, and who is asked.
-func (a *app) doctorTickets(ctx context.Context, st *latchkeyv1.Status) error {
-	c, err := config.Load(a.configFile, a.folder)
-	if err != nil || c.Web.Listen == "" { // the configuration has its own line
-		return nil
+// lookCertificate says when the certificate that the configuration names ends. One
+// that the daemon made for itself is its own to renew.
+func (a *app) lookCertificate(c *config.Loaded) (string, error) {
+	if c.Web.Certificate == "" {
+		return "the machine's own, which browsers warn of", nil
 	}
-	detail := "switched off by web.negotiate"
-	if c.Web.Negotiate {
-		detail, err = a.checkTickets(ctx, st, c)
+	text, err := os.ReadFile(a.at(c.Web.Certificate))
+	if err != nil {
+		return "", fault.WithRemedy(fault.Wrap(fault.NotFound, "read web.certificate", err), "put it there, readable by the user latchkey")
 	}
-	return a.finding("web-tickets", "Sign-in to the web by a ticket", err, detail, true)
+	block, _ := pem.Decode(text)
+	var first *x509.Certificate
+	if err = errors.New("it is no PEM"); block != nil {
+		first, err = x509.ParseCertificate(block.Bytes)
+	}
+	if err != nil {
+		return "", fault.WithRemedy(fault.Wrap(fault.Malformed, "read "+c.Web.Certificate, err), "it has to be the certificate, then those of its authorities, as PEM")
+	}
+	end := first.NotAfter.Local().Format(time.DateOnly)
+	const remedy = "put the renewed one in its place; the daemon takes it up by itself"
+	switch left := first.NotAfter.Sub(a.now()); {
+	case left <= 0:
+		return "", fault.WithRemedy(fault.Errorf(fault.Expired, "%s ended on %s: browsers refuse it", c.Web.Certificate, end), remedy)
+	case left < certificateSoon:
+		return "", fault.WithRemedy(fault.Errorf(fault.Expired, "%s ends on %s", c.Web.Certificate, end), remedy)
+	}
+	return fmt.Sprintf("%s, until %s", c.Web.Certificate, end), nil
 }
 
-func (a *app) checkTickets(ctx context.Context, st *latchkeyv1.Status, c *config.Loaded) (string, error) {
+// lookTickets says whether a browser's ticket can sign in: the machine has a key
+// for the names that browsers use, and who is asked for one. Whether the name
+// leads here, the domain's DNS is asked, further down.
+func (a *app) lookTickets(st *latchkeyv1.Status, c *config.Loaded) (string, error) {
+	if !c.Web.Negotiate {
+		return "switched off by web.negotiate", nil
+	}
 	hosts := []string{strings.ToLower(strings.TrimSuffix(st.GetComputerAccount(), "$") + "." + st.GetDomain())}
 	for _, h := range c.Web.Hostnames {
 		if h = strings.ToLower(h); !slices.Contains(hosts, h) {
@@ -47,14 +73,6 @@ func (a *app) checkTickets(ctx context.Context, st *latchkeyv1.Status, c *config
 		if kt.Newest(kerberos.Service("HTTP", h, st.GetRealm())) == 0 {
 			return "", fault.WithRemedy(fault.Errorf(fault.NotFound, "there is no key for HTTP/%s", h),
 				"browsers get no ticket for that name: have them use "+hosts[0]+", which web.hostnames need not list")
-		}
-	}
-	for _, h := range hosts {
-		asked, cancel := context.WithTimeout(ctx, nameTime)
-		found, err := a.lookupHost(asked, h)
-		cancel()
-		if err != nil || len(found) == 0 {
-			return "", fault.WithRemedy(fault.Errorf(fault.NotFound, "%s has no address", h), "browsers must find this machine by that name: `latchkey join` registers it in the domain's DNS, which this machine and theirs have to ask")
 		}
 	}
 	detail := "a key for HTTP/" + strings.Join(hosts, ", HTTP/") + "; "

@@ -36,12 +36,13 @@ type fake struct {
 	latchkeyv1.UnimplementedSsoServiceServer
 	latchkeyv1.UnimplementedSsoAdminServiceServer
 
-	mu     sync.Mutex
-	called map[string]bool
-	last   proto.Message // the last request
-	status *latchkeyv1.Status
-	fail   error    // what the next long task ends with
-	files  []string // what was said of changed files, one line each
+	mu      sync.Mutex
+	called  map[string]bool
+	last    proto.Message // the last request
+	status  *latchkeyv1.Status
+	fail    error // what the next long task ends with
+	noRules bool
+	files   []string // what was said of changed files, one line each
 }
 
 // serve starts the fake on both sockets.
@@ -60,9 +61,12 @@ func serve(t *testing.T) (*fake, string) {
 	latchkeyv1.RegisterMachineServiceServer(server, f)
 	latchkeyv1.RegisterSsoServiceServer(server, f)
 	latchkeyv1.RegisterSsoAdminServiceServer(server, f)
-	for _, name := range []string{"api.sock", "admin.sock"} {
-		ln, err := net.Listen("unix", dir+"/"+name)
+	for _, s := range sockets {
+		ln, err := net.Listen("unix", dir+"/"+s.name+".sock")
 		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(dir+"/"+s.name+".sock", s.mode); err != nil {
 			t.Fatal(err)
 		}
 		go func() { _ = server.Serve(ln) }()

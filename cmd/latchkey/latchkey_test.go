@@ -47,7 +47,7 @@ func newBench(t *testing.T) *bench {
 	}
 	b.console = &console{in: strings.NewReader(""), out: &b.out, err: &b.err, width: 80, utf8: true, now: func() time.Time { return noon },
 		root: true, krb5: krb5conf.Files{Root: etc}, apiSocket: dir + "/api.sock", adminSocket: dir + "/admin.sock",
-		lookupHost: func(context.Context, string) ([]string, error) { return []string{"10.77.0.20"}, nil },
+		rootUID: uint32(os.Getuid()), statfs: roomy(4 << 30),
 		configFile: "testdata/latchkey.toml", folder: "testdata/conf.d", nsswitch: "testdata/nsswitch.conf"}
 	b.password = func(_ context.Context, prompt string) (secret.Bytes, error) {
 		b.prompts = append(b.prompts, prompt)

@@ -52,7 +52,7 @@ func (f *fake) Explain(_ context.Context, r *latchkeyv1.ExplainRequest) (*latchk
 }
 
 func (f *fake) ListAccessRules(_ context.Context, r *latchkeyv1.ListAccessRulesRequest) (*latchkeyv1.ListAccessRulesResponse, error) {
-	if r.GetService() == "none" {
+	if r.GetService() == "none" || f.noRules {
 		return &latchkeyv1.ListAccessRulesResponse{}, nil
 	}
 	return &latchkeyv1.ListAccessRulesResponse{Rules: []*latchkeyv1.AccessRule{

@@ -45,7 +45,19 @@ func (a *app) sambaCheck(ctx context.Context, smbConf string) error {
 		return err
 	}
 	bad := false
-	for _, l := range []look{
+	for _, l := range s.looks() {
+		ill, err := a.lookAt(ctx, l)
+		if err != nil {
+			return err
+		}
+		bad = bad || ill
+	}
+	return a.verdict(bad)
+}
+
+// looks are the pieces that `samba enable` puts together.
+func (s *samba) looks() []look {
+	return []look{
 		{"samba", "Samba", false, s.lookVersion},
 		{"winbindd", "No winbindd", false, s.lookWinbindd},
 		{"winbindd-boot", "No winbindd at the next boot", true, s.lookBoot},
@@ -59,14 +71,7 @@ func (a *app) sambaCheck(ctx context.Context, smbConf string) error {
 		{"cache", "Samba's cache of ids", false, s.lookCache},
 		{"guest", "Unknown names", true, s.lookGuests},
 		{"smbd", "smbd", true, s.lookSmbd},
-	} {
-		detail, err := l.at(ctx)
-		bad = bad || err != nil && !l.warn
-		if err := a.finding(l.id, l.title, err, detail, l.warn); err != nil {
-			return err
-		}
 	}
-	return a.verdict(bad)
 }
 
 func (s *samba) lookVersion(ctx context.Context) (string, error) {
