@@ -80,13 +80,14 @@ func (s *Server) oidcCallback(w http.ResponseWriter, r *http.Request) {
 }
 
 // oidcSignedOut is what Entra ID has the browser ask, in a frame of its own,
-// when somebody signs out there (OpenID Connect Front-Channel Logout 1.0).
+// when somebody signs out there (OpenID Connect Front-Channel Logout 1.0). Entra
+// ID sends sid alone, others iss as well; nobody can guess a sid.
 func (s *Server) oidcSignedOut(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Del("X-Frame-Options")
 	h.Set("Content-Security-Policy", "default-src 'none'")
 	q := r.URL.Query()
-	if s.c.Sessions != nil && len(q.Get("sid")) <= 256 && q.Get("iss") != "" {
+	if s.c.Sessions != nil && len(q.Get("sid")) <= 256 {
 		if _, err := s.c.Sessions.SignedOut(r.Context(), q.Get("iss"), q.Get("sid")); err != nil {
 			s.c.Log.Warn("sessions that Entra ID signed out cannot be ended", "error", err)
 		}

@@ -39,9 +39,10 @@ const provider = new Provider(issuer, {
         ctx.cookies.set('ESTSOUT', ctx.oidc.session.uid, { signed: false, httpOnly: true });
         ctx.body = simple('Sign out', `${form}<button id="out" form="op.logoutForm" name="logout" value="yes">Sign out</button>`);
       },
-      // As Entra ID does, the apps hear of it by the browser, each in a frame.
+      // As Entra ID does, the apps hear of it by the browser, each in a frame, with
+      // the session's id and no issuer.
       postLogoutSuccessSource: (ctx) => {
-        const heard = new URLSearchParams({ iss: issuer, sid: ctx.cookies.get('ESTSOUT', { signed: false }) ?? '' });
+        const heard = new URLSearchParams({ sid: ctx.cookies.get('ESTSOUT', { signed: false }) ?? '' });
         ctx.body = simple('You are signed out', settings.frontChannel ? `<iframe title="app" src="${escape(`${settings.frontChannel}?${heard}`)}"></iframe>` : '');
       },
     },
