@@ -196,4 +196,27 @@ func TestSsoIsSetAndCountsAtOnceAndAfterARestart(t *testing.T) {
 	if _, _, err := d.provider().Begin(context.Background(), false); err != nil {
 		t.Error(err)
 	}
+	// What is wrong takes nothing of what works away.
+	was, before := b.kept(), d.provider()
+	req.Authority, req.NoCredential, req.Secret = proto.String("https://127.0.0.1:1/{tenant}/v2.0"), false, []byte("another")
+	if _, err = admin.SsoAdmin.SetSso(t.Context(), req); !fault.Is(err, fault.Unreachable) {
+		t.Errorf("a tenant that nobody serves: %v", err)
+	}
+	if now := b.kept(); !slices.Equal(now, was) || d.provider() != before || before.Health() != nil {
+		t.Errorf("after a set that failed: %q, were %q; %v", now, was, before.Health())
+	}
+	// A provider whose certificate is signed by an authority of its own.
+	own, ca := oidctest.NewTLS(t, nil)
+	req = ssoRequest(own)
+	if _, err := admin.SsoAdmin.SetSso(t.Context(), req); !fault.Is(err, fault.Unreachable) || !strings.Contains(fault.Remedy(err), "--ca-file") {
+		t.Errorf("an unknown authority: %v (%s)", err, fault.Remedy(err))
+	}
+	req.CaFile = proto.String(filepath.Join(b.dir, "ca.pem"))
+	b.write("ca.pem", string(ca))
+	if resp, err = admin.SsoAdmin.SetSso(t.Context(), req); err != nil || resp.GetSettings().GetCaFile() != req.GetCaFile() {
+		t.Fatalf("with its certificate: %v, %v", resp, err)
+	}
+	if _, _, err := d.provider().Begin(context.Background(), false); err != nil {
+		t.Error(err)
+	}
 }
