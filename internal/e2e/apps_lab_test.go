@@ -82,7 +82,7 @@ func buildWhois(t *testing.T) string {
 func TestExamplesForApps(t *testing.T) {
 	s := beginOn(t, lab.DomainOptions{Population: lab.Population{Users: 60, Groups: 10}}, lab.BoxOptions{Layer: appLayer(t)})
 	s.try(s.nas.CopyIn(s.ctx, buildWhois(t), "/usr/local/bin/whois", 0o755))
-	s.sh(`useradd -m author && cd /home/author && cp /usr/share/doc/latchkey/examples/whois.* . && ln -s ` + lab.NodeDir + `/node_modules . && chown -Rh author: .`)
+	s.sh(`useradd -m author && cd /home/author && cp /usr/share/doc/latchkey/examples/whois.* /usr/share/doc/latchkey/examples/signin.py . && ln -s ` + lab.NodeDir + `/node_modules . && chown -Rh author: .`)
 	run := func(command string) (string, int) {
 		t.Helper()
 		c := s.nas.Command("sh", "-ec", "exec 2>&1; "+command)
@@ -142,6 +142,31 @@ func TestExamplesForApps(t *testing.T) {
 	if len(saw) != 1 {
 		t.Errorf("the languages do not agree: %q", saw)
 	}
+
+	// A password, as the author of an app tries it: refused until the administrator
+	// has said that this account may, and that the service is open.
+	example, err := s.nas.ReadFile(s.ctx, "/home/author/signin.py")
+	s.try(err)
+	var steps string
+	for line := range strings.Lines(string(example)) {
+		if line, ok := strings.CutPrefix(line, "#     "); ok {
+			steps += strings.ReplaceAll(line, "alice", name)
+		}
+	}
+	signIn := func(password, want string) {
+		t.Helper()
+		if out, _ := run("printf '%s\\n' '" + password + "' | { " + steps + "\n}"); !strings.Contains(out, want) {
+			t.Errorf("want %q of\n%s", want, out)
+		}
+	}
+	signIn(lab.UserPassword(1), "You may not use this app.")
+	s.sh(`mkdir -p /etc/latchkey && printf 'version = 1\n[api]\nauthenticators = ["author"]\n' >/etc/latchkey/latchkey.toml && kill -HUP $(pgrep -f '[l]atchkeyd run')`)
+	s.cli(0, "access", "allow", "photos", "*")
+	s.waitFor("the settings count", func() bool {
+		out, _ := run("echo wrong | python3 signin.py " + name)
+		return strings.Contains(out, "The name or the password is wrong.")
+	})
+	signIn(lab.UserPassword(1), name+" is in: "+u.OID)
 
 	s.sh(`mkdir -p /tmp/all && cd /usr/share/latchkey/proto && protoc -I . --cpp_out=/tmp/all --python_out=/tmp/all $(find . -name '*.proto')`)
 }
