@@ -4,6 +4,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -179,11 +180,11 @@ func readChange(seq uint64, b []byte) (c Change, ok bool) {
 		case chgMembership:
 			c.Membership = n != 0
 		case chgSID:
-			bad = asSID(&c.SID, string(v))
+			bad = errors.Join(bad, asSID(&c.SID, string(v)))
 		case chgOID:
-			bad = asGUID(&c.OID, string(v))
+			bad = errors.Join(bad, asGUID(&c.OID, string(v)))
 		case chgObjectGUID:
-			bad = asGUID(&c.ObjectGUID, string(v))
+			bad = errors.Join(bad, asGUID(&c.ObjectGUID, string(v)))
 		case chgName:
 			c.Name = string(v)
 		}

@@ -4,6 +4,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -183,7 +184,7 @@ func readMachine(b []byte) (*Machine, error) {
 		case macComputerDN:
 			m.ComputerDN = string(v)
 		case macComputerSID:
-			bad = asSID(&m.ComputerSID, string(v))
+			bad = errors.Join(bad, asSID(&m.ComputerSID, string(v)))
 		case macFQDN:
 			m.FQDN = string(v)
 		case macPassword:
@@ -195,7 +196,7 @@ func readMachine(b []byte) (*Machine, error) {
 		case macKeyTime:
 			m.KeyTime = asTime(n)
 		case macTenant:
-			bad = asGUID(&m.Tenant, string(v))
+			bad = errors.Join(bad, asGUID(&m.Tenant, string(v)))
 		case macPeople:
 			m.People = People(n)
 		case macDC:

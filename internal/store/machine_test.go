@@ -80,6 +80,20 @@ func TestMachineRecord(t *testing.T) {
 	}
 }
 
+// TestADamagedRecordIsDamagedWhateverFollows: one field that reads does not make
+// up for another that did not.
+func TestADamagedRecordIsDamagedWhateverFollows(t *testing.T) {
+	tenant := guid(8, 8)
+	m := putBytes(nil, macComputerSID, []byte("no SID"))
+	if got, err := readMachine(putGUID(m, macTenant, tenant)); !fault.Is(err, fault.Internal) {
+		t.Errorf("a machine reads as %+v, %v", got, err)
+	}
+	c := putBytes(nil, chgSID, []byte("no SID"))
+	if got, ok := readChange(1, putGUID(c, chgOID, tenant)); ok {
+		t.Errorf("a change reads as %+v", got)
+	}
+}
+
 func FuzzReadMachine(f *testing.F) {
 	f.Add(appendMachine(nil, machine()))
 	f.Add([]byte{0x0a, 0x00})
