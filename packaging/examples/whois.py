@@ -9,9 +9,7 @@
 #         /usr/share/latchkey/proto/latchkey/v1/identity.proto
 #     python3 whois.py alice
 #
-# The generated package, ./latchkey, has to be beside this file. With pip instead
-# of apt: pip install grpcio grpcio-tools, and python3 -m grpc_tools.protoc for
-# protoc (without --plugin).
+# The generated package, ./latchkey, has to be beside this file.
 
 import sys
 
