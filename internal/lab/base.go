@@ -3,7 +3,6 @@
 package lab
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	_ "embed"
@@ -119,7 +118,11 @@ func buildBase(ctx context.Context, spec BaseSpec, root string, progress Progres
 	}
 	phase := func(name string, expect time.Duration, arguments ...string) error {
 		return progress.step(name, expect, func() error {
-			return runBaseScript(ctx, root, conf, arguments...)
+			err := runBuildScript(ctx, baseScript, conf, append([]string{root}, arguments...)...)
+			if err != nil {
+				return fmt.Errorf("building the base, phase %s: %w", arguments[0], err)
+			}
+			return nil
 		})
 	}
 	if err := phase("unpacking Debian "+spec.suite(), 70*time.Second,
@@ -134,27 +137,6 @@ func buildBase(ctx context.Context, spec BaseSpec, root string, progress Progres
 		return err
 	}
 	return phase("making it a bare box", 5*time.Second, "bare")
-}
-
-// runBaseScript runs one phase of base.sh in namespaces of its own, so that
-// what it mounts or leaves running is gone when it ends, however it ends.
-func runBaseScript(ctx context.Context, root string, conf *AptConfig, arguments ...string) error {
-	args := []string{"--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc", "sh", "-eu", "-s", root}
-	command := exec.CommandContext(ctx, "unshare", append(args, arguments...)...)
-	command.Stdin = strings.NewReader(baseScript)
-	command.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", "TMPDIR=/tmp")
-	if conf.HTTP != "" && conf.HTTP != "DIRECT" {
-		command.Env = append(command.Env, "http_proxy="+conf.HTTP)
-	}
-	if conf.HTTPS != "" && conf.HTTPS != "DIRECT" {
-		command.Env = append(command.Env, "https_proxy="+conf.HTTPS)
-	}
-	var output bytes.Buffer
-	command.Stdout, command.Stderr = &output, &output
-	if err := command.Run(); err != nil {
-		return fmt.Errorf("building the base, phase %s: %w; its last words:\n%s", arguments[0], err, lastLines(output.String(), 25))
-	}
-	return nil
 }
 
 // writeInto gives the base the repositories, keys, transport settings and

@@ -3,14 +3,12 @@
 package lab
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sort"
 	"strings"
@@ -81,20 +79,8 @@ func buildLayer(ctx context.Context, base BaseSpec, below, dir string, spec Laye
 			}
 		}
 	}
-	args := append([]string{"--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc", "sh", "-eu", "-s", below, dir}, spec.Packages...)
-	command := exec.CommandContext(ctx, "unshare", args...)
-	command.Stdin = strings.NewReader(layerScript)
-	command.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", "TMPDIR=/tmp")
-	if conf.HTTP != "" && conf.HTTP != "DIRECT" {
-		command.Env = append(command.Env, "http_proxy="+conf.HTTP)
-	}
-	if conf.HTTPS != "" && conf.HTTPS != "DIRECT" {
-		command.Env = append(command.Env, "https_proxy="+conf.HTTPS)
-	}
-	var output bytes.Buffer
-	command.Stdout, command.Stderr = &output, &output
-	if err := command.Run(); err != nil {
-		return fmt.Errorf("building the layer %s: %w; its last words:\n%s", spec.Name, err, lastLines(output.String(), 25))
+	if err := runBuildScript(ctx, layerScript, conf, append([]string{below, dir}, spec.Packages...)...); err != nil {
+		return fmt.Errorf("building the layer %s: %w", spec.Name, err)
 	}
 	return nil
 }
