@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package mirror keeps the store true to the directory: full passes,
-// incremental passes by uSNChanged, sweeps for what was deleted, and one person
-// at a time before a sign-in.
+// incremental passes by uSNChanged, sweeps for what was deleted and for what no
+// change told of, and one person at a time before a sign-in.
 //
 // It decides which object is which row: by Entra object id first, which is
 // believed only where Microsoft's sync alone writes, then by objectGUID, then,
@@ -10,7 +10,8 @@
 // never gives out an id or a name (the store does), never writes to the
 // directory, never lets go of more rows at once than the breaker allows, and
 // leaves the store as it was when a pass fails: a pass reads first and then
-// writes in one transaction.
+// writes in one transaction or, where it is large, in several, of which each
+// leaves the store consistent and only the last says where the mirror is.
 package mirror
 
 import (
