@@ -112,7 +112,7 @@ func TestSsoForApps(t *testing.T) {
 	if r := s.cli(2, append(set[:3:3], "8b0f2a6e", "--client", "x")...); !strings.Contains(r.Stderr, "8 characters") {
 		t.Errorf("a short tenant: %s", r)
 	}
-	if r := s.cli(4, set...); !strings.Contains(r.Stderr, "AADSTS7000215") { // the tenant wants a secret
+	if r := s.cli(4, set...); !strings.Contains(r.Stderr, "AADSTS7000218") { // the tenant wants a secret
 		t.Errorf("no secret: %s", r)
 	}
 	s.cli(1, "sso", "status")

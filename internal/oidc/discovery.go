@@ -160,7 +160,10 @@ func (c *Client) remedy(err error) string {
 
 // Check asks the tenant anew for its discovery document and its keys. It is for
 // `sso test` and before new settings are applied.
-func (c *Client) Check(ctx context.Context) error {
+func (c *Client) Check(ctx context.Context) error { return c.ask(ctx, 0) }
+
+// ask is Check, but for keys that were read less than that long ago.
+func (c *Client) ask(ctx context.Context, old time.Duration) error {
 	c.mu.Lock()
 	for c.asking != nil {
 		wait := c.asking
@@ -177,6 +180,9 @@ func (c *Client) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if c.keys.age() < old {
+		return nil
+	}
 	return c.keys.refresh(ctx, m, "")
 }
 
@@ -192,7 +198,7 @@ func (c *Client) Health() error {
 func (c *Client) Run(ctx context.Context) {
 	for {
 		wait := retryAfter
-		if err := c.Check(ctx); err == nil {
+		if err := c.ask(ctx, refreshAfter); err == nil {
 			wait = refreshAfter / 6 // health is looked at more often than keys are due
 		}
 		select {

@@ -90,6 +90,13 @@ func (k *keySet) key(ctx context.Context, id string) (*rsa.PublicKey, error) {
 	return nil, ErrKey
 }
 
+// age is how long ago the keys were read.
+func (k *keySet) age() time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.client.c.Now().Sub(k.read)
+}
+
 // refresh reads the keys; what was read before stays where that fails. An id that
 // is not among the tenant's may be of the app's own keys: Entra ID gives it such
 // where claims are mapped or SAML is set up for it, and shows them to who names

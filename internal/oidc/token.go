@@ -9,12 +9,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	gooidc "github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/clientcredentials"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/identity"
@@ -243,6 +245,11 @@ func (k kept) VerifySignature(ctx context.Context, raw string) ([]byte, error) {
 // Probe says whether the token endpoint knows the app and takes what it proves
 // itself by: it brings a code that nobody made. fault.Conflict: it does not.
 // fault.Unreachable: nobody can say.
+//
+// Where the code is looked at before the credential, that shows nothing of the
+// credential; so the app then asks for a token of its own, for itself, which it
+// throws away. Only that its credential is refused counts of the answer: an app
+// need not be allowed to have one.
 func (c *Client) Probe(ctx context.Context) error {
 	_, err := c.exchange(ctx, Flight{Verifier: oauth2.GenerateVerifier()}, "latchkey-asks-whether-it-is-known")
 	switch {
@@ -250,6 +257,27 @@ func (c *Client) Probe(ctx context.Context) error {
 		return err
 	case err == nil:
 		return fault.New(fault.Conflict, "the token endpoint takes a code that nobody made")
+	case c.c.Credential == nil:
+		return nil
+	}
+	m, err := c.metadata(ctx)
+	if err != nil {
+		return err
+	}
+	proof, err := c.c.Credential.proof(m.Token, c.c.Client.String(), c.c.Now())
+	if err != nil {
+		return err
+	}
+	with := url.Values{}
+	for name, value := range proof {
+		with.Set(name, value)
+	}
+	ctx, cancel := context.WithTimeout(context.WithValue(ctx, oauth2.HTTPClient, c.http), 2*askTime)
+	defer cancel()
+	own := clientcredentials.Config{ClientID: c.c.Client.String(), TokenURL: m.Token, Scopes: []string{c.c.Client.String() + "/.default"}, EndpointParams: with, AuthStyle: oauth2.AuthStyleInParams}
+	var answer *oauth2.RetrieveError
+	if _, err = own.Token(ctx); errors.As(err, &answer) && answer.ErrorCode == "invalid_client" {
+		return refusal(err)
 	}
 	return nil
 }

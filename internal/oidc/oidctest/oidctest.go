@@ -312,14 +312,23 @@ func (i *Issuer) token(w http.ResponseWriter, r *http.Request) {
 	delete(i.codes, r.PostForm.Get("code"))
 	confidential, certificate := i.confidential, i.certificate
 	i.mu.Unlock()
+	own := r.PostForm.Get("grant_type") == "client_credentials"
 	sum := sha256.Sum256([]byte(r.PostForm.Get("code_verifier")))
 	switch {
 	case r.PostForm.Get("client_id") != Client.String():
 		fail("unauthorized_client", "AADSTS700016: Application was not found in the directory")
+	case confidential && r.PostForm.Get("client_secret") == "":
+		fail("invalid_client", "AADSTS7000218: The request body must contain: client_assertion or client_secret")
+	case !own && !known && r.PostForm.Get("code") == "latchkey-asks-whether-it-is-known":
+		// No code of any tenant looks like this, and nobody says which a tenant
+		// looks at first.
+		fail("invalid_grant", "AADSTS9002313: Invalid request. Request is malformed or invalid")
 	case confidential && r.PostForm.Get("client_secret") != Secret:
 		fail("invalid_client", "AADSTS7000215: Invalid client secret provided")
 	case certificate != nil && !i.asserted(certificate, r):
 		fail("invalid_client", "AADSTS700027: Client assertion contains an invalid signature")
+	case own:
+		fail("unauthorized_client", "the app may have no token of its own")
 	case !known:
 		fail("invalid_grant", "AADSTS54005: OAuth2 Authorization code was already redeemed")
 	case r.PostForm.Get("redirect_uri") != f.redirect:
