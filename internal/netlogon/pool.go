@@ -28,8 +28,12 @@ const callTime = 10 * time.Second
 const warnEvery = 30 * time.Second
 
 // openTime is how long one domain controller may take over a new channel while
-// there is another to ask.
-const openTime = 2 * time.Second
+// there is another to ask, or in the silentTime after one kept somebody waiting
+// in vain: then one sign-in waits for it and not every one.
+const (
+	openTime   = 2 * time.Second
+	silentTime = 15 * time.Second
+)
 
 // Config is what a Pool works with. Machine, Servers and Log are required.
 type Config struct {
@@ -59,6 +63,7 @@ type Pool struct {
 	generation uint64
 	last       Server
 	opened     time.Time // when a channel was opened last, under this generation
+	silent     time.Time // when nobody answered though there was time
 	closed     bool
 	state      State
 }
@@ -241,8 +246,16 @@ func (p *Pool) give(ch *channel, err error) {
 	}
 	if broken && !errors.Is(err, context.Canceled) {
 		p.c.Servers.Bad(ch.server.Addr)
+		p.fellSilent()
 	}
 	<-p.slots
+}
+
+// fellSilent notes that nobody answered though there was time.
+func (p *Pool) fellSilent() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.silent = p.c.Now()
 }
 
 // open returns an idle channel or, one handshake at a time, a new one; with
@@ -267,6 +280,7 @@ func (p *Pool) open(ctx context.Context, anew bool) (*channel, error) {
 	}
 	p.mu.Lock()
 	generation, closed := p.generation, p.closed
+	hurry := !p.silent.IsZero() && p.c.Now().Sub(p.silent).Abs() < silentTime
 	p.mu.Unlock()
 	if closed {
 		return nil, fault.New(fault.Unreachable, "this machine is leaving its domain")
@@ -283,7 +297,7 @@ func (p *Pool) open(ctx context.Context, anew bool) (*channel, error) {
 	err = fault.New(fault.Unreachable, "no domain controller is known")
 	for i, server := range servers {
 		one, cancel := ctx, context.CancelFunc(func() {})
-		if i < len(servers)-1 {
+		if hurry || i < len(servers)-1 {
 			one, cancel = context.WithTimeout(ctx, openTime)
 		}
 		var ch *channel
@@ -315,6 +329,9 @@ func (p *Pool) open(ctx context.Context, anew bool) (*channel, error) {
 			level, p.warned[server.Addr] = slog.LevelWarn, now
 		}
 		p.c.Log.Log(ctx, level, "no channel to the domain controller", "dc", server.Name, "error", err, "remedy", fault.Remedy(err))
+	}
+	if _, decided := StatusOf(err); !decided && !hurry {
+		p.fellSilent()
 	}
 	return nil, err
 }

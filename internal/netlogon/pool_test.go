@@ -293,6 +293,45 @@ func TestDeadlines(t *testing.T) {
 }
 
 // StatusOfZero says whether err carries a status, which a deadline must not.
+// A domain controller that says nothing keeps one sign-in waiting, and not every
+// one; but again and again one of them, for it may be slow.
+func TestSilenceIsWaitedForOnce(t *testing.T) {
+	f := newFakeDC(t)
+	now := time.Unix(1000, 0)
+	var patience []time.Duration
+	silent := true
+	p := New(Config{Machine: f, Servers: f, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now },
+		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			until, _ := ctx.Deadline()
+			patience = append(patience, time.Until(until).Round(time.Second))
+			if silent {
+				return nil, context.DeadlineExceeded
+			}
+			return f.dial(ctx, network, address)
+		}})
+	t.Cleanup(p.Close)
+	ask := func(after time.Duration) time.Duration {
+		t.Helper()
+		now = now.Add(after)
+		patience = nil
+		if _, err := p.SamLogon(t.Context(), question()); (err != nil) != silent {
+			t.Fatal(err)
+		}
+		return patience[0]
+	}
+	for _, step := range []struct{ after, want time.Duration }{{0, callTime}, {time.Second, openTime}, {silentTime - 2*time.Second, openTime}, {2 * time.Second, callTime}, {time.Second, openTime}} {
+		if got := ask(step.after); got != step.want {
+			t.Errorf("%v later the domain controller had %v to answer, want %v", step.after, got, step.want)
+		}
+	}
+	silent = false
+	ask(time.Second)
+	p.Rekey()
+	if got := ask(time.Second); got != callTime {
+		t.Errorf("one that answers again has %v, want %v", got, callTime)
+	}
+}
+
 func StatusOfZero(err error) bool { _, ok := StatusOf(err); return ok }
 
 func TestSideBySide(t *testing.T) {

@@ -59,6 +59,7 @@ func (p *Pool) note(err error) {
 func (p *Pool) works() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.silent = time.Time{}
 	if code, _ := StatusOf(p.state.Problem); code != StatusNTLMBlocked {
 		p.trouble(nil)
 	}
