@@ -211,6 +211,17 @@ func (s *Sessions) Finish(ctx context.Context, a Answer, cookie string, from Fro
 	return done, nil
 }
 
+// Wanted is where a browser wanted to go that comes back with an answer, as Ask
+// has it: what a page needs that says why it cannot, and leads back. Empty where
+// the browser did not begin this sign-in.
+func (s *Sessions) Wanted(a Answer, cookie string) (back, request string) {
+	f, err := s.openFlight(a, cookie)
+	if err != nil {
+		return "", ""
+	}
+	return f.Return, f.Request
+}
+
 // openFlight finds out whether the answer belongs to a sign-in of this browser.
 func (s *Sessions) openFlight(a Answer, cookie string) (*flight, error) {
 	stale := reason(Stale, fault.New(fault.BadCredential, "the browser did not begin this sign-in, or too long ago"))

@@ -3,12 +3,15 @@
 package web
 
 import (
+	"html"
 	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/latchkey-nas/latchkey/internal/oidc"
+	"github.com/latchkey-nas/latchkey/internal/oidc/oidctest"
 	"github.com/latchkey-nas/latchkey/internal/session"
 )
 
@@ -64,6 +67,29 @@ func TestSignInForAnApp(t *testing.T) {
 	a = v.get(a.Header.Get("Location"))
 	if where := a.Header.Get("Location"); a.StatusCode != 303 || !strings.HasPrefix(where, "https://photos.contoso.test/cb?code=") || !strings.Contains(where, "state=xyz") {
 		t.Errorf("somebody who is in: %d %s", a.StatusCode, where)
+	}
+	// Whoever meets a page that says no finds the way back to the app's sign-in.
+	i, _ := s.withTenant(true)
+	way := func(what string, a answer, status int) {
+		t.Helper()
+		back := regexp.MustCompile(`href="(/auth/sign-in\?[^"]+)">`).FindStringSubmatch(a.text)
+		if a.StatusCode != status || back == nil {
+			t.Errorf("%s: %d\n%s", what, a.StatusCode, a.text)
+			return
+		}
+		u, err := url.Parse(html.UnescapeString(back[1]))
+		if err != nil || u.Query().Get("request") != sealed[1] || u.Query().Get("stay") != "1" {
+			t.Errorf("%s: the way back is %s", what, back[1])
+		}
+	}
+	way("a locked account", s.visitor().signIn("locked", "right", "request", sealed[1]), 403)
+	other := s.visitor()
+	answer := other.toTenant(i, "/auth/oidc/start?request="+sealed[1], oidctest.Person)
+	way("somebody who changed their mind", other.fromTenant(oidc.Callback, url.Values{"state": answer["state"], "error": {"access_denied"}}), 401)
+	other = s.visitor()
+	answer = other.toTenant(i, "/auth/oidc/start?silent=1&request="+sealed[1], oidctest.Person)
+	if a := other.fromTenant(oidc.Callback, url.Values{"state": answer["state"], "error": {"login_required"}}); a.StatusCode != 303 || !strings.Contains(a.Header.Get("Location"), "request="+sealed[1]) {
+		t.Errorf("somebody whom the tenant wants to ask: %d to %s", a.StatusCode, a.Header.Get("Location"))
 	}
 	// A request that is not ours leads nowhere.
 	if a := s.visitor().signIn("ada", "right", "request", "AAAA"); a.StatusCode != 400 || strings.Contains(a.text, "http-equiv") {

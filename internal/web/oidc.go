@@ -3,7 +3,9 @@
 package web
 
 import (
+	"context"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/session"
@@ -65,12 +67,14 @@ func (s *Server) oidcCallback(w http.ResponseWriter, r *http.Request) {
 	flight := cookie(r, answer.CookieName())
 	setCookie(w, answer.CookieName(), "", 0, http.SameSiteNoneMode)
 	done, err := s.c.Sessions.Finish(r.Context(), answer, flight, s.from(r))
-	if session.ReasonOf(err) == session.Quiet {
-		http.Redirect(w, r, "/auth/sign-in?stay=1", http.StatusSeeOther)
-		return
-	}
 	if err != nil {
-		s.failFor(w, r, err)
+		back, request := s.c.Sessions.Wanted(answer, flight)
+		g := goalOf(url.Values{"return": {back}, "request": {request}})
+		if session.ReasonOf(err) == session.Quiet {
+			http.Redirect(w, r, g.again(), http.StatusSeeOther)
+			return
+		}
+		s.failFor(w, r.WithContext(context.WithValue(r.Context(), goalKey{}, g)), err)
 		return
 	}
 	setSession(w, done.Token)

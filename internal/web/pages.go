@@ -119,7 +119,7 @@ type errorPage struct{ Why, Do, Number, Back string }
 // is not the visitor's doing.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, status int, why string, cause error) {
 	c := s.pages.languages.of(r)
-	p := errorPage{Why: c.text("error." + why), Do: c.text("error." + why + ".do"), Back: "/auth/sign-in?stay=1"}
+	p := errorPage{Why: c.text("error." + why), Do: c.text("error." + why + ".do"), Back: goalIn(r).again()}
 	if cause != nil {
 		p.Number = audit.NewID()
 		level := s.c.Log.Info
@@ -131,5 +131,5 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, status int, why st
 	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", strconv.Itoa(60))
 	}
-	s.render(w, r, status, "error", "error.title", p, frame{Narrow: true}, "/auth/sign-in?stay=1")
+	s.render(w, r, status, "error", "error.title", p, frame{Narrow: true}, p.Back)
 }

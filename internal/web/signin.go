@@ -61,6 +61,30 @@ func (g goal) to(path string, more ...string) string {
 	return path + "?" + v.Encode()
 }
 
+// again is the sign-in page with its buttons, which keeps the goal.
+func (g goal) again() string {
+	if g.request == "" && (g.path == "/" || g.path == "/auth/account") {
+		return "/auth/sign-in?stay=1"
+	}
+	return g.to("/auth/sign-in", "stay", "1")
+}
+
+// goalKey is under which a request has a goal that is neither in its form nor in
+// its query.
+type goalKey struct{}
+
+// goalIn is the goal of a request, for the way back from a page that says what
+// went wrong.
+func goalIn(r *http.Request) goal {
+	if g, ok := r.Context().Value(goalKey{}).(goal); ok {
+		return g
+	}
+	if r.PostForm != nil {
+		return goalOf(r.PostForm)
+	}
+	return goalOf(r.URL.Query())
+}
+
 // signInPage is data of the sign-in page.
 type signInPage struct {
 	Wrong, Notice, Product string
@@ -263,7 +287,7 @@ func (s *Server) failFor(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	switch {
 	case errors.Is(err, session.ErrNone):
-		http.Redirect(w, r, "/auth/sign-in?stay=1&notice=ended", http.StatusSeeOther)
+		http.Redirect(w, r, goalIn(r).to("/auth/sign-in", "stay", "1", "notice", "ended"), http.StatusSeeOther)
 		return
 	case fault.Is(err, fault.MustChange):
 		o.text = "must-change"
