@@ -270,7 +270,7 @@ func (s *story) changesAreRecorded() {
 		}
 		got = append(got, strings.TrimSpace(strings.Join([]string{e.Action, e.Outcome, e.Detail, e.Rule, e.Asked}, " ")))
 	}
-	want := []string{"join allowed " + s.domain.DNS + ", by ", "sso-set refused", "sso-set refused", "sso-set allowed tenant " + oidctest.Tenant.String() + ", client " + oidctest.Client.String(),
+	want := []string{"join allowed " + s.domain.DNS + ", by ", "etc-files allowed join: /etc/krb5.conf.d/latchkey.conf", "sso-set refused", "sso-set refused", "sso-set allowed tenant " + oidctest.Tenant.String() + ", client " + oidctest.Client.String(),
 		"access-rule allowed  allow photos user00002", "access-rule allowed  deny photos user00003", "access-rule allowed  remove photos user00002",
 		fmt.Sprintf("machine-rotate allowed key version %d", kvno), "session-revoke allowed 0 ended  user00002",
 		"config-set refused samba.pipes", "config-set allowed samba.pipes = true"}
