@@ -98,9 +98,12 @@ func (a *app) doctorStatus(ctx context.Context, conn *client.Conn) (*latchkeyv1.
 	}
 	for _, p := range st.GetProblems() {
 		problem := &fault.Error{Op: p.GetSummary(), Remedy: p.GetRemedy()}
-		if err := a.finding(p.GetId(), "Daemon", problem, "", true); err != nil {
+		if err := a.finding(p.GetId(), "Daemon", problem, "", st.GetHealth() != latchkeyv1.Status_HEALTH_FAILED); err != nil {
 			return nil, err
 		}
+	}
+	if st.GetHealth() == latchkeyv1.Status_HEALTH_FAILED { // nobody knows of a membership; the line above says why
+		return st, nil
 	}
 	if st.GetDomain() == "" {
 		problem := fault.WithRemedy(fault.New(fault.NotFound, "this machine is in no domain"), "latchkey join DOMAIN --user NAME")

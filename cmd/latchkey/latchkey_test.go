@@ -166,6 +166,10 @@ func TestGolden(t *testing.T) {
 			b.daemon.status.Problems = []*latchkeyv1.Problem{{Id: "dc-unreachable", Summary: "no domain controller answers", Remedy: "look at the VPN"}}
 			b.daemon.fail = fault.WithRemedy(fault.New(fault.Unreachable, "port 88 of dc1 is silent"), "open it in the firewall")
 		}, lines: [][]string{{"doctor"}}},
+		{name: "status_failed", setup: func(b *bench) {
+			b.daemon.status = &latchkeyv1.Status{Health: latchkeyv1.Status_HEALTH_FAILED, Version: "1.0", StartTime: ago(time.Minute), Problems: []*latchkeyv1.Problem{
+				{Id: "store", Summary: "open /var/lib/latchkey/latchkey.db: the store is damaged: it is empty", Remedy: "put a backup of the file in its place"}}}
+		}, lines: [][]string{{"status"}, {"doctor"}}},
 		{name: "doctor_not_joined", setup: func(b *bench) {
 			b.daemon.status = &latchkeyv1.Status{Health: latchkeyv1.Status_HEALTH_NOT_JOINED, Version: "1.0"}
 		},

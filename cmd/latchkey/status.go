@@ -80,7 +80,7 @@ func (a *app) printStatus(st *latchkeyv1.Status, now time.Time) error {
 	}
 	if st.GetDomain() != "" {
 		a.statusRows(st, now, row)
-	} else {
+	} else if st.GetHealth() != latchkeyv1.Status_HEALTH_FAILED { // then nobody knows, and what to do stands below
 		row("next", "latchkey join DOMAIN --user NAME")
 	}
 	version := st.GetVersion()

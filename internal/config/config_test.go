@@ -307,6 +307,14 @@ func TestSet(t *testing.T) {
 	}
 }
 
+// Files as editors of Windows write them.
+func TestMarkAndLineEndsOfWindows(t *testing.T) {
+	l, err := Parse("latchkey.toml", []byte("\ufeffversion = 1\r\n[nss]\r\nshell = \"/bin/zsh\"\r\n"))
+	if err != nil || l.NSS.Shell != "/bin/zsh" || l.Origin["nss.shell"] != "latchkey.toml:3" {
+		t.Errorf("got %v, %v", l, err)
+	}
+}
+
 // The worker owns conf.d, root reads it: a link or a pipe there is refused.
 func TestOnlyPlainFiles(t *testing.T) {
 	dir := t.TempDir()

@@ -3,6 +3,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -57,6 +58,7 @@ func parseSource(file string, data []byte) (*source, Mistakes) {
 	if len(data) > maxFile {
 		return nil, Mistakes{{File: file, Text: fmt.Sprintf("longer than %d bytes", maxFile)}}
 	}
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // which editors of Windows put there
 	s := &source{file: file, tree: map[string]any{}, lines: map[string]int{}}
 	if err := toml.Unmarshal(data, &s.tree); err != nil {
 		m := Mistake{File: file, Text: strings.TrimPrefix(err.Error(), "toml: ")}

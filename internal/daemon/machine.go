@@ -153,7 +153,7 @@ func (d *Daemon) keyDue(ctx context.Context) (time.Time, error) {
 	m.Wipe()
 	interval := d.settings.now().Directory.KeyInterval
 	switch {
-	case m.RotationError != "":
+	case m.RotationError != "" && !m.NextRotation.After(time.Now().Add(interval)): // or the clock was wrong when it was planned
 		return m.NextRotation, nil
 	case !m.PendingTime.IsZero():
 		return time.Time{}, nil

@@ -62,13 +62,19 @@ func (m *Mirror) Run(ctx context.Context) error {
 	}
 }
 
+// clockBack is how far the clock may be set back before what was noted by it is
+// not believed any more: a machine that was for a while in the year 2100 is not to
+// wait for that.
+const clockBack = time.Minute
+
 // scheduled makes the pass that is due: full, with a sweep, or neither.
 func (m *Mirror) scheduled(ctx context.Context) (Result, error) {
 	if err := m.load(ctx); err != nil {
 		return Result{}, err
 	}
 	m.lock.Lock()
-	full := m.cfg.Now().Sub(m.at.LastFull) >= m.cfg.FullInterval
+	since := m.cfg.Now().Sub(m.at.LastFull)
+	full := since >= m.cfg.FullInterval || since < -clockBack
 	if m.swept.IsZero() {
 		m.swept = m.cfg.Now() // the first sweep of this run is a whole interval away, unless the pass is full
 	}

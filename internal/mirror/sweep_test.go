@@ -190,6 +190,35 @@ func TestACounterThatMovedUnexplainedIsLookedInto(t *testing.T) {
 	b.gone("bob")
 }
 
+// A machine whose clock was in the year 2100 for a while reads the directory in
+// full as soon as the clock is right, not seventy years later.
+func TestFullPassAfterAClockThatRanAhead(t *testing.T) {
+	dc := newFakeDC()
+	dc.user("ana")
+	b := newBox(t, dc)
+	now := time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
+	b.m.cfg.Now = func() time.Time { return now }
+	full := func() bool {
+		t.Helper()
+		r, err := b.m.scheduled(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Full
+	}
+	if !full() {
+		t.Error("the first pass is not full")
+	}
+	now = now.Add(-10 * time.Second)
+	if full() {
+		t.Error("a clock that is set a little is no reason for a full pass")
+	}
+	now = time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
+	if !full() || full() {
+		t.Error("after the clock was set right: want one full pass")
+	}
+}
+
 func TestBreaker(t *testing.T) {
 	dc := newFakeDC()
 	for i := range 98 { // and two that every domain has

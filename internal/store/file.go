@@ -153,7 +153,7 @@ func inspectHead(path string) error {
 	case err != nil:
 		return accessFault(err)
 	case !fi.Mode().IsRegular():
-		return fault.New(fault.Internal, "it is not a regular file")
+		return fault.WithRemedy(fault.New(fault.Internal, "it is not a regular file"), notOurs)
 	case fi.Size() == 0:
 		return damagedFault(errors.New("it is empty"))
 	}
@@ -179,7 +179,7 @@ func inspectHead(path string) error {
 	switch {
 	case !ours:
 		return fault.WithRemedy(fault.New(fault.Internal, "it is no store of latchkey"),
-			"move the file away, or tell latchkey another state directory")
+			notOurs)
 	case best.end == 0:
 		return damagedFault(errors.New("both of its headers are broken"))
 	case best.end > uint64(fi.Size()):
@@ -230,7 +230,7 @@ func inspectMeta(path string, o Options) (err error) {
 		meta := tx.Bucket(bucketMeta)
 		if meta == nil || meta.Get(metaSchema) == nil || meta.Get(metaEpoch) == nil {
 			return fault.WithRemedy(fault.New(fault.Internal, "it is a bbolt file, but no store of latchkey"),
-				"move the file away, or tell latchkey another state directory")
+				notOurs)
 		}
 		if v := num(meta.Get(metaSchema)); v > schema {
 			return fault.WithRemedy(fault.Errorf(fault.Internal, "it was written by a newer latchkey (schema %d, this one knows %d)", v, schema),
@@ -250,6 +250,9 @@ func fromBolt(p any) bool {
 	return strings.Contains(string(debug.Stack()), "go.etcd.io/bbolt")
 }
 
+// notOurs is what to do with something in the store's place.
+const notOurs = "put a backup of the file in its place, or move it away and join again"
+
 func damagedFault(err error) error {
 	return fault.WithRemedy(fault.Wrap(fault.Internal, "the store is damaged", err),
 		"put a backup of the file in its place, or move it away and join again: ids come out the same but for those that `latchkey status` calls moved")
@@ -258,7 +261,7 @@ func damagedFault(err error) error {
 func accessFault(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
 		return fault.WithRemedy(fault.Wrap(fault.Internal, "the store cannot be opened", err),
-			"the file belongs to user latchkey, mode 0600, in a directory that it may write to")
+			"all of that directory belongs to the user latchkey, also after a restore: chown -R latchkey: /var/lib/latchkey, then restart latchkeyd")
 	}
 	return writeFault(err)
 }
