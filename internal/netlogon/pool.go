@@ -251,6 +251,17 @@ func (p *Pool) give(ch *channel, err error) {
 	<-p.slots
 }
 
+// servers returns the domain controllers in the order in which to ask them.
+func (p *Pool) servers(ctx context.Context, hurry bool) ([]Server, error) {
+	if hurry {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, openTime)
+		defer cancel()
+	}
+	all, err := p.c.Servers.Servers(ctx)
+	return all, fault.Wrap(fault.Unreachable, "find a domain controller", err)
+}
+
 // fellSilent notes that nobody answered though there was time.
 func (p *Pool) fellSilent() {
 	p.mu.Lock()
@@ -290,9 +301,9 @@ func (p *Pool) open(ctx context.Context, anew bool) (*channel, error) {
 		return nil, fault.Wrap(fault.Unreachable, "read the machine's account", err)
 	}
 	defer account.Wipe()
-	servers, err := p.c.Servers.Servers(ctx)
+	servers, err := p.servers(ctx, hurry)
 	if err != nil {
-		return nil, fault.Wrap(fault.Unreachable, "find a domain controller", err)
+		return nil, err
 	}
 	err = fault.New(fault.Unreachable, "no domain controller is known")
 	for i, server := range servers {

@@ -300,7 +300,8 @@ func TestSilenceIsWaitedForOnce(t *testing.T) {
 	now := time.Unix(1000, 0)
 	var patience []time.Duration
 	silent := true
-	p := New(Config{Machine: f, Servers: f, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now },
+	looked := &lookedUp{fakeDC: f}
+	p := New(Config{Machine: f, Servers: looked, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now },
 		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 			until, _ := ctx.Deadline()
 			patience = append(patience, time.Until(until).Round(time.Second))
@@ -323,6 +324,9 @@ func TestSilenceIsWaitedForOnce(t *testing.T) {
 		if got := ask(step.after); got != step.want {
 			t.Errorf("%v later the domain controller had %v to answer, want %v", step.after, got, step.want)
 		}
+		if looked.patience != step.want {
+			t.Errorf("%v later looking it up had %v, want %v", step.after, looked.patience, step.want)
+		}
 	}
 	silent = false
 	ask(time.Second)
@@ -330,6 +334,18 @@ func TestSilenceIsWaitedForOnce(t *testing.T) {
 	if got := ask(time.Second); got != callTime {
 		t.Errorf("one that answers again has %v, want %v", got, callTime)
 	}
+}
+
+// lookedUp notes how long the domain controllers may be looked for.
+type lookedUp struct {
+	*fakeDC
+	patience time.Duration
+}
+
+func (l *lookedUp) Servers(ctx context.Context) ([]Server, error) {
+	until, _ := ctx.Deadline()
+	l.patience = time.Until(until).Round(time.Second)
+	return l.fakeDC.Servers(ctx)
 }
 
 func StatusOfZero(err error) bool { _, ok := StatusOf(err); return ok }
