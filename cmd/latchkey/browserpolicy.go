@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/net/publicsuffix"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
@@ -175,16 +176,26 @@ func windowsPolicy(hosts []string, list string) string {
 func windowsPreference(hosts []string) string {
 	lines := []string{"Windows Registry Editor Version 5.00"}
 	for _, h := range hosts {
-		// A name is its domain, two labels long, and what is before.
-		labels := strings.Split(h, ".")
-		cut := max(len(labels)-2, 0)
-		key := strings.Join(labels[cut:], ".")
-		if cut > 0 {
-			key += `\` + strings.Join(labels[:cut], ".")
+		domain := registered(h)
+		key := domain
+		if before := strings.TrimSuffix(h, "."+domain); before != h {
+			key += `\` + before
 		}
 		lines = append(lines, "", `[HKEY_CURRENT_USER\Software\Microsoft\Windows\CurrentVersion\Internet Settings\ZoneMap\Domains\`+key+`]`, `"https"=dword:00000001`)
 	}
 	return crlf(append(lines, "")...)
+}
+
+// registered is the part of a name that somebody has registered, by which Windows
+// keeps zones: contoso.com, contoso.co.uk.
+func registered(host string) string {
+	if suffix, official := publicsuffix.PublicSuffix(host); official && suffix != host {
+		if domain, err := publicsuffix.EffectiveTLDPlusOne(host); err == nil {
+			return domain
+		}
+	}
+	labels := strings.Split(host, ".")
+	return strings.Join(labels[max(len(labels)-2, 0):], ".")
 }
 
 func macPolicy(list string) string {
