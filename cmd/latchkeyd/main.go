@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -121,6 +122,12 @@ func work(ctx context.Context, file string, fd, connections int) error {
 	}
 	unix.Umask(0o077)
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
+	// Where the runtime has one processor only, its watcher takes that away from
+	// whatever waits in a system call, as the loop of forward-auth always does, and
+	// each answer then costs two wake-ups of threads more.
+	if os.Getenv("GOMAXPROCS") == "" && runtime.GOMAXPROCS(0) == 1 {
+		runtime.GOMAXPROCS(2)
+	}
 	listeners, err := peer.Inherited()
 	if err != nil {
 		return err
