@@ -5,12 +5,12 @@ package latchkeyv1_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"log"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
@@ -50,27 +50,36 @@ func Example_watch() {
 		log.Fatal(err)
 	}
 	defer conn.Close()
+	people := latchkeyv1.NewIdentityServiceClient(conn)
 
 	token := "" // of the last run; "" begins afresh
-	watch, err := latchkeyv1.NewIdentityServiceClient(conn).WatchIdentities(context.Background(),
-		&latchkeyv1.WatchIdentitiesRequest{Users: true, ResumeToken: token})
-	if err != nil {
-		log.Fatal(err)
+	follow := func() error {
+		watch, err := people.WatchIdentities(context.Background(), &latchkeyv1.WatchIdentitiesRequest{Users: true, ResumeToken: token})
+		if err != nil {
+			return err
+		}
+		for {
+			event, err := watch.Recv()
+			if err != nil {
+				return err
+			}
+			switch event.GetEvent() {
+			case latchkeyv1.WatchIdentitiesResponse_EVENT_UPSERT:
+				fmt.Println("keep", event.GetIdentity().GetUser().GetName())
+			case latchkeyv1.WatchIdentitiesResponse_EVENT_DELETE:
+				fmt.Println("forget", event.GetIdentity().GetUser().GetName())
+			}
+			token = event.GetResumeToken()
+		}
 	}
 	for {
-		event, err := watch.Recv()
-		if err == io.EOF {
-			return
+		switch err := follow(); status.Code(err) {
+		case codes.OutOfRange: // away for too long: forget the copy, begin afresh
+			token = ""
+		case codes.Unavailable, codes.ResourceExhausted: // restarted, or read too slowly: go on from the token
+		default:
+			log.Fatal(err)
 		}
-		if err != nil {
-			log.Fatal(err) // OUT_OF_RANGE: begin afresh
-		}
-		switch event.GetEvent() {
-		case latchkeyv1.WatchIdentitiesResponse_EVENT_UPSERT:
-			fmt.Println("keep", event.GetIdentity().GetUser().GetName())
-		case latchkeyv1.WatchIdentitiesResponse_EVENT_DELETE:
-			fmt.Println("forget", event.GetIdentity().GetUser().GetName())
-		}
-		token = event.GetResumeToken()
+		time.Sleep(time.Second)
 	}
 }
