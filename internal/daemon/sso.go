@@ -215,7 +215,7 @@ func (d *Daemon) ssoWarnings(c *config.Config, credential *oidc.Credential) []st
 			all = append(all, fmt.Sprintf("The redirect URI's host %s is no full name: browsers elsewhere in the network may not find it.", host))
 		}
 	}
-	if credential == nil {
+	if s := &c.SSO; credential == nil && s.SecretFile == "" && s.CertificateFile == "" && !s.Tenant.IsZero() {
 		all = append(all, "There is neither a client secret nor a certificate: Entra ID takes that only for a redirect URI of the platform \"Mobile and desktop applications\", not for \"Web\".")
 	}
 	if at, soon := credential.Ends(time.Now()); soon {

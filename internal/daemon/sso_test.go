@@ -38,6 +38,18 @@ func ssoRequest(i *oidctest.Issuer) *latchkeyv1.SetSsoRequest {
 		RedirectUri: proto.String("https://nas.contoso.test:8443/auth/oidc/callback")}
 }
 
+// Before anything is set up, the test prints what to register, and one reason.
+func TestSsoBeforeItIsSetUp(t *testing.T) {
+	b := newBox(t)
+	b.write("etc/latchkey.toml", "version = 1\n[web]\nhostnames = [\"nas.contoso.test\"]\n")
+	_, admin, _, _ := b.start()
+	got, err := admin.SsoAdmin.TestSso(t.Context(), &latchkeyv1.TestSsoRequest{})
+	if err != nil || len(got.GetChecks()) != 1 || got.GetChecks()[0].GetPassed() || !strings.Contains(got.GetChecks()[0].GetRemedy(), "latchkey sso set") ||
+		got.GetSettings().GetRedirectUri() != "https://nas.contoso.test:8443/auth/oidc/callback" || len(got.GetWarnings()) != 0 {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
+
 // What is wrong is named, and everything stays as it was.
 func TestSsoThatIsWrongChangesNothing(t *testing.T) {
 	i := oidctest.New(t, nil)
