@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -110,6 +111,13 @@ func TestExamplesForApps(t *testing.T) {
 			for line := range strings.Lines(block + "\n") {
 				if line = line[len("    "):]; !strings.HasPrefix(line, "cp ") && !strings.Contains(string(example), line) {
 					t.Errorf("%s does not show %s", file, line)
+				}
+				if packages, ok := strings.CutPrefix(line, "apt install "); ok {
+					for name := range strings.FieldsSeq(packages) {
+						if !slices.Contains(appLayer(t).Packages, name) {
+							t.Errorf("%s is not what the test has installed", name)
+						}
+					}
 				}
 				if !strings.HasPrefix(line, "apt ") && !strings.HasPrefix(line, "npm ") {
 					all += line
