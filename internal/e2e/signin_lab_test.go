@@ -413,6 +413,15 @@ func TestSignInPrograms(t *testing.T) {
 		if r := s.ssh("password", plainUser, fifth, "id -un; klist -s && echo tickets"); !strings.Contains(r.Stdout, "tickets") {
 			t.Errorf("the fifth password: %s", r)
 		}
+
+		// A password settings object has another maximum age than the domain.
+		for _, command := range [][]string{{"create", "short", "10", "--max-pwd-age=5"}, {"apply", "short", plainUser}} {
+			_, err := s.domain.DC.Output(s.ctx, append([]string{"samba-tool", "domain", "passwordsettings", "pso"}, command...)...)
+			s.try(err)
+		}
+		if r := s.pam("sshd", plainUser, fifth); !r.Ok() || !strings.Contains(r.Stdout+r.Stderr, "expires in 4 days") {
+			t.Errorf("five days by a password settings object: %s", r)
+		}
 	})
 
 	s.part("many groups", func(t *testing.T) {

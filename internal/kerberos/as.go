@@ -27,9 +27,21 @@ const (
 	optRenew        = Flags(1 << 1)
 )
 
+// asOp is what an AS exchange is called in errors.
+const asOp = "sign in to the domain"
+
+// asExchange is one AS exchange under way.
+type asExchange struct {
+	c      *Client
+	who    Principal
+	with   Secret
+	body   messages.KDCReqBody
+	offers []KeyInfo // what the KDC said of the keys
+	key    Key       // the one in use; none yet without pre-authentication
+}
+
 // login is Login for any service that AS gives tickets to.
 func (c *Client) login(ctx context.Context, who Principal, with Secret, service Principal) (*Login, error) {
-	const op = "sign in to the domain"
 	body, err := c.requestBody(who.name(), service, optCanonicalize|optRenewable)
 	if err != nil {
 		return nil, err
@@ -38,75 +50,88 @@ func (c *Client) login(ctx context.Context, who Principal, with Secret, service 
 	// key is derived. It may go to several KDCs; it counts nowhere.
 	reply, from, err := c.request(ctx, c.ask, asRequest(body, nil))
 	if err != nil {
-		return nil, fault.Wrap(fault.Unknown, op, err)
+		return nil, fault.Wrap(fault.Unknown, asOp, err)
 	}
-	var offers []KeyInfo
-	var key Key
-	defer func() { key.Value.Wipe() }()
+	x := &asExchange{c: c, who: who, with: with, body: body}
+	defer func() { x.key.Value.Wipe() }()
 	if appTag(reply) == tagKRBError {
-		kerr, err := readRefusal(reply, from)
-		if err != nil {
-			return nil, fault.Wrap(fault.Unknown, op, err)
-		}
-		if kerr.Code != CodePreauthRequired {
-			return nil, c.fail(op, &kerr.Error)
-		}
-		if offers = keyInfos(methodData(kerr.data)); len(offers) == 0 {
-			return nil, c.fail(op, &Error{Code: CodeETypeUnsupported, Text: "the KDC offers no AES key", Time: kerr.Time, KDC: from})
-		}
-		if key, _, err = with.keyFor(who, offers); err != nil {
-			return nil, fault.Wrap(fault.Unknown, op, err)
-		}
-		pa, err := encTimestamp(key, c.now())
-		if err != nil {
-			return nil, fault.Wrap(fault.Unknown, op, err)
-		}
-		if reply, from, err = c.request(ctx, c.prove, asRequest(body, pa)); err != nil {
-			return nil, fault.Wrap(fault.Unknown, op, err)
-		}
-		if appTag(reply) == tagKRBError {
-			kerr, err := readRefusal(reply, from)
-			if err != nil {
-				return nil, fault.Wrap(fault.Unknown, op, err)
-			}
-			return nil, c.fail(op, &kerr.Error)
+		if reply, from, err = x.prove(ctx, reply, from); err != nil {
+			return nil, err
 		}
 	}
+	return x.finish(reply, from)
+}
+
+// prove gives the proof that a refusal asks for, and returns the reply to it.
+func (x *asExchange) prove(ctx context.Context, reply []byte, from netip.Addr) ([]byte, netip.Addr, error) {
+	none := netip.Addr{}
+	r, err := readRefusal(reply, from)
+	if err != nil {
+		return nil, none, fault.Wrap(fault.Unknown, asOp, err)
+	}
+	if r.Code != CodePreauthRequired {
+		return nil, none, x.c.fail(asOp, &r.Error)
+	}
+	if x.offers = keyInfos(methodData(r.data)); len(x.offers) == 0 {
+		return nil, none, x.c.fail(asOp, &Error{Code: CodeETypeUnsupported, Text: "the KDC offers no AES key", Time: r.Time, KDC: from})
+	}
+	if x.key, _, err = x.with.keyFor(x.who, x.offers); err != nil {
+		return nil, none, fault.Wrap(fault.Unknown, asOp, err)
+	}
+	proof, err := encTimestamp(x.key, x.c.now())
+	if err != nil {
+		return nil, none, fault.Wrap(fault.Unknown, asOp, err)
+	}
+	if reply, from, err = x.c.request(ctx, x.c.prove, asRequest(x.body, proof)); err != nil {
+		return nil, none, fault.Wrap(fault.Unknown, asOp, err)
+	}
+	if appTag(reply) == tagKRBError {
+		if r, err = readRefusal(reply, from); err != nil {
+			return nil, none, fault.Wrap(fault.Unknown, asOp, err)
+		}
+		return nil, none, x.c.fail(asOp, &r.Error)
+	}
+	return reply, from, nil
+}
+
+// finish makes a login of the reply that holds a ticket.
+func (x *asExchange) finish(reply []byte, from netip.Addr) (*Login, error) {
 	var rep kdcRep
 	if err := unmarshalApp(reply, &rep, tagASRep); err != nil {
-		return nil, fault.Wrap(fault.Unreachable, op, err)
+		return nil, fault.Wrap(fault.Unreachable, asOp, err)
 	}
 	// An account that needs no pre-authentication tells its salt only here; and
 	// a KDC may answer with another of the account's keys.
-	if more := keyInfos(rep.PAData); len(more) > 0 && offers == nil {
-		offers = more
+	if more := keyInfos(rep.PAData); len(more) > 0 && x.offers == nil {
+		x.offers = more
 	}
-	if e := EType(rep.EncPart.EType); key.EType != e {
+	if e := EType(rep.EncPart.EType); x.key.EType != e {
 		if e.size() == 0 {
-			return nil, fault.Errorf(fault.Denied, "%s: the KDC answered with encryption type %d", op, e)
+			return nil, fault.Errorf(fault.Denied, "%s: the KDC answered with encryption type %d", asOp, e)
 		}
-		only := offersOf(offers, e)
-		key.Value.Wipe()
-		if key, _, err = with.keyFor(who, only); err != nil {
-			return nil, fault.Wrap(fault.Unknown, op, err)
+		key, _, err := x.with.keyFor(x.who, offersOf(x.offers, e))
+		if err != nil {
+			return nil, fault.Wrap(fault.Unknown, asOp, err)
 		}
+		x.key.Value.Wipe()
+		x.key = key
 	}
-	plain, err := key.open(rep.EncPart.Cipher, usageASRep)
+	plain, err := x.key.open(rep.EncPart.Cipher, usageASRep)
 	if err != nil {
-		return nil, fault.Wrap(fault.BadCredential, op, err)
+		return nil, fault.Wrap(fault.BadCredential, asOp, err)
 	}
 	defer secret.Wipe(plain)
-	ticket, enc, err := finishReply(rep, plain, body)
+	ticket, enc, err := finishReply(rep, plain, x.body)
 	if err != nil {
-		return nil, fault.Wrap(fault.Unknown, op, err)
+		return nil, fault.Wrap(fault.Unknown, asOp, err)
 	}
-	if d := c.now().Sub(ticket.AuthTime); d > maxSkew || d < -maxSkew {
-		return nil, c.fail(op, &Error{Code: CodeSkew, Time: ticket.AuthTime, KDC: from})
+	if d := x.c.now().Sub(ticket.AuthTime); d > maxSkew || d < -maxSkew {
+		return nil, x.c.fail(asOp, &Error{Code: CodeSkew, Time: ticket.AuthTime, KDC: from})
 	}
-	if !sameRealm(ticket.Client.Realm, c.realm()) {
-		return nil, fault.Errorf(fault.NotFound, "%s: the account lives in realm %.100q", op, ticket.Client.Realm)
+	if !sameRealm(ticket.Client.Realm, x.c.realm()) {
+		return nil, fault.Errorf(fault.NotFound, "%s: the account lives in realm %.100q", asOp, ticket.Client.Realm)
 	}
-	l := &Login{TGT: ticket, Keys: bothTypes(offers), KVNO: uint32(rep.EncPart.KVNO)}
+	l := &Login{TGT: ticket, Keys: bothTypes(x.offers), KVNO: uint32(rep.EncPart.KVNO)}
 	if y := enc.KeyExpiration.Year(); y > 1970 && y < 2100 {
 		l.PasswordExpires = enc.KeyExpiration
 	}
