@@ -165,6 +165,11 @@ func (s *website) behindProxy(host string) {
 	if c := strings.Join(h["COOKIE"], ";"); !strings.Contains(c, "theme=dark") || !strings.Contains(c, "lang=hu") {
 		t.Errorf("the app of %s lost its own cookies: %q", host, c)
 	}
+	// A worker that dies is missed by nobody: the proxy asks the next one.
+	for range 3 {
+		s.sh("kill -KILL " + s.worker())
+		check("the worker was killed", headers(curl("-H", mine, there)))
+	}
 	// Headers that only the proxy may set, in every way to write them.
 	for _, lie := range []string{"X-Latchkey-User: root", "X_Latchkey_User: root", "X-Latchkey_User: root", "X_LATCHKEY-UID: 0", "x-latchkey-groups: admin", "X_Latchkey_Groups: admin", "X-Latchkey-Uid: 0"} {
 		check(lie, headers(curl("-H", mine, "-H", lie, there)))
