@@ -6,8 +6,10 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
+	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/session"
 )
 
@@ -25,6 +27,10 @@ func (s *Server) oidcStart(w http.ResponseWriter, r *http.Request) {
 	}
 	q := r.URL.Query()
 	g := goalOf(q)
+	if there, ok := s.elsewhere(r); ok {
+		http.Redirect(w, r, there, http.StatusSeeOther)
+		return
+	}
 	begun, err := s.c.Sessions.Begin(r.Context(), session.Ask{Return: g.path, Request: g.request, Silent: q.Get("silent") != ""})
 	if err != nil {
 		s.failFor(w, r, err)
@@ -33,6 +39,18 @@ func (s *Server) oidcStart(w http.ResponseWriter, r *http.Request) {
 	// The answer comes as a POST of another site, which brings no Lax cookie.
 	setCookie(w, begun.CookieName, begun.Cookie, begun.Age, http.SameSiteNoneMode)
 	http.Redirect(w, r, begun.URL, http.StatusSeeOther)
+}
+
+// elsewhere is this page under the name to which the tenant sends people back. A
+// browser that came by another one, or by an address, would have no cookie there
+// of what it began here. It is moved once: a proxy may change the name.
+func (s *Server) elsewhere(r *http.Request) (string, bool) {
+	base, q := s.c.Sessions.Base(), r.URL.Query()
+	if base == "" || fault.Is(s.c.Sessions.Ready(), fault.NotFound) || strings.EqualFold(base, "https://"+strings.TrimSuffix(r.Host, ":443")) || q.Has("moved") {
+		return "", false
+	}
+	q.Set("moved", "1")
+	return base + r.URL.Path + "?" + q.Encode(), true
 }
 
 // entraTime is how long a browser is remembered to have come from Entra ID.

@@ -45,6 +45,8 @@ func (s *site) withTenant(asked bool) (*oidctest.Issuer, *oidc.Client) {
 // toTenant begins at the button, and returns the answer of the tenant.
 func (v *visitor) toTenant(i *oidctest.Issuer, start string, who identity.GUID) url.Values {
 	v.s.t.Helper()
+	v.host = strings.TrimPrefix(v.s.sessions.Base(), "https://")
+	defer func() { v.host = "" }()
 	a := v.get(start)
 	if a.StatusCode != 303 {
 		v.s.t.Fatalf("%s: %d\n%s", start, a.StatusCode, a.text)
@@ -97,7 +99,12 @@ func TestSignInWithEntra(t *testing.T) {
 		}
 	}
 	// The cookie of the way is the only one that another site's form brings along.
-	a = s.visitor().get(start)
+	v = s.visitor()
+	v.host = "nas.contoso.test:8443"
+	a = v.get(start)
+	if len(a.Cookies()) == 0 {
+		t.Error("the way to the tenant sets no cookie")
+	}
 	for _, c := range a.Cookies() {
 		if in := strings.HasPrefix(c.Name, session.Cookie+"-in-"); in != (c.SameSite == http.SameSiteNoneMode) || !in {
 			t.Errorf("the way to the tenant sets %v", c)
@@ -178,10 +185,37 @@ func TestOnlyPeopleStartASignIn(t *testing.T) {
 	s.withTenant(true)
 	for dest, want := range map[string]int{"document": 303, "image": 403, "iframe": 403, "": 403} {
 		v := s.visitor()
+		v.host = "nas.contoso.test:8443"
 		v.header.Set("Sec-Fetch-Site", "cross-site")
 		v.header.Set("Sec-Fetch-Dest", dest)
 		if a := v.get("/auth/oidc/start"); a.StatusCode != want {
 			t.Errorf("for a %s: %d, want %d", dest, a.StatusCode, want)
+		}
+	}
+}
+
+// Whoever came by an address, or by another name, is moved to the name that the
+// tenant knows before anything is remembered: the answer comes there.
+func TestSignInWithEntraByAnotherName(t *testing.T) {
+	s := open(t)
+	s.withTenant(true)
+	for _, host := range []string{"127.0.0.1:8443", "nas:8443", "nas.contoso.test", "evil.test"} {
+		v := s.visitor()
+		v.host = host
+		a := v.get("/auth/oidc/start?return=%2Fauth%2Faccount")
+		if to := a.Header.Get("Location"); a.StatusCode != 303 || to != "https://nas.contoso.test:8443/auth/oidc/start?moved=1&return=%2Fauth%2Faccount" || len(a.Cookies()) != 0 {
+			t.Errorf("by %s: %d to %s, cookies %v", host, a.StatusCode, to, a.Cookies())
+		}
+		// Behind a proxy that says another name: once is enough.
+		if a := v.get("/auth/oidc/start?moved=1&return=%2Fauth%2Faccount"); !strings.HasPrefix(a.Header.Get("Location"), "http://127.0.0.1:") {
+			t.Errorf("by %s for the second time: to %s", host, a.Header.Get("Location"))
+		}
+	}
+	for _, host := range []string{"nas.contoso.test:8443", "NAS.Contoso.test:8443"} {
+		v := s.visitor()
+		v.host = host
+		if a := v.get("/auth/oidc/start"); !strings.HasPrefix(a.Header.Get("Location"), "http://127.0.0.1:") {
+			t.Errorf("by %s: to %s", host, a.Header.Get("Location"))
 		}
 	}
 }

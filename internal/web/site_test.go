@@ -197,7 +197,7 @@ func (s *site) hardened(what string, h http.Header) {
 		}
 	}
 	if to := h.Get("Location"); to != "" && !strings.HasPrefix(to, "/") {
-		for _, good := range []string{"https://photos.contoso.test/cb?", "http://127.0.0.1:"} { // an app's, and the provider's
+		for _, good := range []string{"https://photos.contoso.test/cb?", "http://127.0.0.1:", s.sessions.Base() + "/auth/oidc/start?"} { // an app's, the provider's, and our own name
 			if strings.HasPrefix(to, good) {
 				return
 			}
