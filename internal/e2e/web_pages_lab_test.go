@@ -25,6 +25,11 @@ import (
 func TestWebPages(t *testing.T) {
 	s := beginWeb(t, "[web]\nnegotiate_from = [\"192.0.2.0/24\"]\n[[sso.app]]\nname = \"photos\"\nuser = \"root\"\nredirect = [\"https://nas1.aadds.contoso.test:9443/in\"]\n")
 	s.chromium()
+	// A name as long as the directory takes it, without a place to break it, in
+	// both directions, and with what a page must not take for its own.
+	strange := strings.Repeat("Wolfeschlegelsteinhausenbergerdorff", 5) + "</dd><script>document.title='taken'</script>\u202e\u05e9\u05dc\u05d5\u05dd"
+	s.try(s.domain.SetAttr(s.ctx, "user00001", "displayName", []byte(strange)))
+	s.cli(0, "sync")
 	// An app that has no page (204): the one that hands over to it stays.
 	there := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
 	_ = there.Listener.Close()
@@ -105,6 +110,13 @@ func TestWebPages(t *testing.T) {
 				s.byEntra(p, "user00001@contoso.test", "Entra-1")
 				s.isAccountOf(p, "user00001")
 				look("account")
+				if got := s.text(p, `[data-fact="display"]`); got != strange {
+					t.Errorf("the page shows the name as %q, want %q", got, strange)
+				}
+				var title string
+				if s.try(p.Eval("document.title", &title)); strings.Contains(title, "taken") {
+					t.Error("a name is taken for a script")
+				}
 			}
 			for _, u := range must(p.Requests()) {
 				if !strings.HasPrefix(u, s.base+"/") && !strings.HasPrefix(u, "https://"+s.host+":9443/in?code=") && !strings.HasPrefix(u, "http://127.0.0.1:9480/") && !strings.HasPrefix(u, "data:") {
