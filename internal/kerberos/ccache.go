@@ -4,7 +4,6 @@ package kerberos
 
 import (
 	"encoding/binary"
-	"slices"
 	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
@@ -17,9 +16,6 @@ type CCache struct {
 	Client  Principal
 	Tickets []*Ticket
 }
-
-// confRealm is the realm of MIT's configuration entries, which are no tickets.
-const confRealm = "X-CACHECONF:"
 
 // Marshal returns the file's bytes. They hold session keys: the caller wipes
 // them.
@@ -64,61 +60,4 @@ func appendPrincipal(out []byte, p Principal) []byte {
 		out = appendCounted(out, []byte(n))
 	}
 	return out
-}
-
-// ParseCCache reads version 4. Configuration entries (X-CACHECONF:) are
-// skipped. Anything else is fault.Malformed.
-func ParseCCache(b []byte) (*CCache, error) {
-	if len(b) < 4 || b[0] != 5 || b[1] != 4 {
-		return nil, fault.New(fault.Malformed, "not a credential cache of version 4")
-	}
-	r := reader{b: b[2:]}
-	r.counted16() // header fields: clock offsets, of no use to us
-	c := &CCache{Client: r.principal()}
-	for !r.short && len(r.b) > 0 {
-		t := &Ticket{Client: r.principal(), Service: r.principal()}
-		t.Key.EType = EType(r.uint16())
-		t.Key.Value = secret.Own(slices.Clone(r.counted32()))
-		for _, at := range []*time.Time{&t.AuthTime, &t.StartTime, &t.EndTime, &t.RenewTill} {
-			if s := r.uint32(); s != 0 {
-				*at = time.Unix(int64(s), 0).UTC()
-			}
-		}
-		r.uint8()
-		t.Flags = Flags(r.uint32())
-		for range 2 { // addresses, authorization data
-			for n := r.uint32(); n > 0 && !r.short; n-- {
-				r.uint16()
-				r.counted32()
-			}
-		}
-		t.Raw = slices.Clone(r.counted32())
-		r.counted32()
-		if r.short {
-			break
-		}
-		if t.Service.Realm != confRealm {
-			c.Tickets = append(c.Tickets, t)
-		}
-	}
-	if r.short {
-		for _, t := range c.Tickets {
-			t.Wipe()
-		}
-		return nil, fault.New(fault.Malformed, "the credential cache is cut short")
-	}
-	return c, nil
-}
-
-func (r *reader) principal() Principal {
-	p := Principal{Type: int32(r.uint32())}
-	n := r.uint32()
-	p.Realm = string(r.counted32())
-	if n > 32 {
-		r.short, r.b = true, nil
-	}
-	for ; n > 0 && !r.short; n-- {
-		p.Name = append(p.Name, string(r.counted32()))
-	}
-	return p
 }

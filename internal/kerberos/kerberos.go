@@ -15,11 +15,7 @@
 // never decides whether somebody may sign in.
 package kerberos
 
-import (
-	"strings"
-
-	"github.com/latchkey-nas/latchkey/internal/fault"
-)
+import "strings"
 
 // Name types of RFC 4120 6.2 and RFC 6806 5.
 const (
@@ -52,68 +48,10 @@ func Service(class, host, realm string) Principal {
 	return Principal{Type: NTService, Name: []string{class, host}, Realm: strings.ToUpper(realm)}
 }
 
-// ParsePrincipal reads "name@REALM" or "class/host@REALM" as MIT prints it,
-// with backslash escapes. The realm may be missing. An empty component, or
-// more than 255 bytes, is fault.Malformed.
-func ParsePrincipal(s string) (Principal, error) {
-	bad := func() (Principal, error) {
-		return Principal{}, fault.Errorf(fault.Malformed, "not a principal: %.200q", s)
-	}
-	if len(s) > 255 {
-		return bad()
-	}
-	var p Principal
-	var part strings.Builder
-	realm := false
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '\\':
-			if i++; i == len(s) {
-				return bad()
-			}
-			switch s[i] {
-			case 'n':
-				part.WriteByte('\n')
-			case 't':
-				part.WriteByte('\t')
-			case 'b':
-				part.WriteByte('\b')
-			case '0':
-				part.WriteByte(0)
-			default:
-				part.WriteByte(s[i])
-			}
-		case c == '/' && !realm, c == '@' && !realm:
-			if part.Len() == 0 {
-				return bad()
-			}
-			p.Name = append(p.Name, part.String())
-			part.Reset()
-			realm = c == '@'
-		case c == '@':
-			return bad()
-		default:
-			part.WriteByte(c)
-		}
-	}
-	if part.Len() == 0 {
-		return bad()
-	}
-	if realm {
-		p.Realm = part.String()
-	} else {
-		p.Name = append(p.Name, part.String())
-	}
-	p.Type = NTPrincipal
-	if len(p.Name) > 1 {
-		p.Type = NTService
-	}
-	return p, nil
-}
-
 var escape = strings.NewReplacer(`\`, `\\`, "/", `\/`, "@", `\@`, "\n", `\n`, "\t", `\t`, "\b", `\b`, "\x00", `\0`)
 
-// String returns the form that ParsePrincipal reads.
+// String returns "name@REALM" or "class/host@REALM" as MIT prints it, with
+// backslash escapes.
 func (p Principal) String() string {
 	parts := make([]string, len(p.Name))
 	for i, n := range p.Name {

@@ -44,13 +44,3 @@ func (r *reader) uint32() uint32 {
 
 // counted16 takes two bytes of length and that many bytes.
 func (r *reader) counted16() []byte { return r.take(int(r.uint16())) }
-
-// counted32 takes four bytes of length and that many bytes.
-func (r *reader) counted32() []byte {
-	n := r.uint32()
-	if n > uint32(len(r.b)) {
-		r.short, r.b = true, nil
-		return nil
-	}
-	return r.take(int(n))
-}

@@ -19,7 +19,6 @@ func BenchmarkBuild(b *testing.B) {
 	us, gs := large(b)
 	for b.Loop() {
 		builder, _ := NewBuilder(testOptions)
-		builder.Grow(len(us), len(gs))
 		for _, u := range us {
 			if err := builder.AddUser(u); err != nil {
 				b.Fatal(err)

@@ -51,13 +51,6 @@ func NewBuilder(o Options) (*Builder, error) {
 	return b, nil
 }
 
-// Grow makes room for so many more rows at once. It is a matter of speed only.
-func (b *Builder) Grow(users, groups int) {
-	b.users = slices.Grow(b.users, users)
-	b.groups = slices.Grow(b.groups, groups)
-	b.gids = slices.Grow(b.gids, 8*users)
-}
-
 // AddUser takes a user, or says why no snapshot may carry them
 // (fault.Malformed); the builder is then as it was. An alias that CheckAlias
 // refuses is left out without a word.

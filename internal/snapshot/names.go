@@ -96,15 +96,13 @@ func Bare(name string) bool { return !strings.ContainsAny(name, `\@`) }
 // has the same table.
 func Lower(name string) string { return strings.ToLower(name) }
 
-// Keys are the forms under which a name is indexed, so that Lower of a question
+// appendKeys appends the forms under which a name is indexed, so that Lower of a question
 // meets one of them. The first is identity.Fold of the name and is the name's
 // own; the others exist for names beyond ASCII only. What is guaranteed: a name
 // is found in any mixture of cases when it is written in NFC, in NFD, or
 // exactly as given here. A mixture of composed and decomposed letters is found
 // only if it is the given spelling, and a letter such as the final sigma, whose
 // upper case has another lower case, not by its upper case.
-func Keys(name string) []string { return appendKeys(nil, name) }
-
 func appendKeys(keys []string, name string) []string {
 	first := len(keys)
 	folded := identity.Fold(name)
