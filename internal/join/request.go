@@ -92,7 +92,7 @@ func (r *Request) understand(check bool) (*plan, error) {
 	}
 	for _, dc := range r.DomainControllers {
 		dc = strings.ToLower(strings.TrimSuffix(strings.TrimSpace(dc), "."))
-		if a, err := netip.ParseAddr(dc); err == nil {
+		if a, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(dc, "["), "]")); err == nil { // IPv6 as in a URL
 			dc = a.Unmap().String()
 		} else if !validHost(dc) {
 			return nil, fault.WithRemedy(fault.Errorf(fault.Malformed, "not a domain controller: %.200q", dc), "give --dc a host name or an address, without a port")

@@ -79,7 +79,7 @@ func TestRequests(t *testing.T) {
 		return r
 	}
 	p, err := good(func(r *Request) {
-		r.DomainControllers = []string{"DC1.aadds.contoso.com.", "10.0.0.4", "::ffff:10.0.0.5", "fd00::1"}
+		r.DomainControllers = []string{"DC1.aadds.contoso.com.", "10.0.0.4", "::ffff:10.0.0.5", "[fd00::1]"}
 		r.DNSServers = []string{"10.0.0.4", "[fd00::1]:5353", "fd00::2", "10.0.0.5:5300"}
 		r.OU = " ou=NAS,DC=aadds,DC=contoso,DC=com "
 		r.TenantID = " 00112233-4455-6677-8899-AABBCCDDEEFF "
