@@ -127,13 +127,6 @@ func TestLabTicketsForMIT(t *testing.T) {
 	if out, err := box.Output(ctx, "kvno", "-c", "/tmp/krb5cc", "ldap/"+d.DC.FQDN()); err != nil {
 		t.Errorf("kvno with our cache: %q, %v", out, err)
 	}
-	// What MIT wrote into it reads back.
-	if b, err = box.ReadFile(ctx, "/tmp/krb5cc"); err != nil {
-		t.Fatal(err)
-	}
-	if cc, err := kerberos.ParseCCache(b); err != nil || len(cc.Tickets) != 3 {
-		t.Errorf("read back %+v, %v, want three tickets", cc, err)
-	}
 }
 
 func TestLabSkewedClock(t *testing.T) {

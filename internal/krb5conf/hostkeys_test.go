@@ -23,10 +23,8 @@ var host = Host{Realm: realm, Account: "NAS$", FQDN: "nas.aadds.contoso.test"}
 
 // entry makes a keytab entry whose key is n, repeated.
 func entry(principal string, kvno uint32, e kerberos.EType, n byte) kerberos.KeytabEntry {
-	p, err := kerberos.ParsePrincipal(principal)
-	if err != nil {
-		panic(err)
-	}
+	name, realm, _ := strings.Cut(principal, "@")
+	p := kerberos.Principal{Type: kerberos.NTPrincipal, Name: strings.Split(name, "/"), Realm: realm}
 	size := map[kerberos.EType]int{kerberos.AES256: 32, kerberos.AES128: 16, 23: 16}[e]
 	return kerberos.KeytabEntry{Principal: p, Time: time.Unix(1700000000, 0), KVNO: kvno,
 		Key: kerberos.Key{EType: e, Value: secret.Own(bytes.Repeat([]byte{n}, size))}}
