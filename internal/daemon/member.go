@@ -98,7 +98,8 @@ func (d *Daemon) enter(ctx context.Context, machine *store.Machine, first func(c
 	kdc := kerberos.NewClient(kerberos.Config{Realm: realm, Servers: locator, RoundTrip: d.took.kerberos})
 	with, others := secrets(machine)
 	session := kerberos.NewSession(kdc, kerberos.Account(machine.ComputerAccount, realm), with, others...)
-	client := directory.NewClient(directory.Config{Locator: locator, Credential: session, SSHKeys: c.SSHKeys})
+	client := directory.NewClient(directory.Config{Locator: locator, SSHKeys: c.SSHKeys,
+		Credential: computer{session, machine.ComputerAccount, machine.Domain.DNS}})
 	ctx, cancel := context.WithCancel(ctx)
 	m := &member{client: client, session: session, kdc: kdc, netlogon: d.openNetlogon(locator), realm: realm, fqdn: machine.FQDN, computer: computerName(machine.ComputerAccount), names: machine.Domain, tenant: machine.Tenant, people: machine.People, cancel: cancel, done: make(chan struct{}),
 		mirror: mirror.New(mirror.Config{Store: d.store, Directory: mirror.LDAP(client), Interval: c.SyncInterval,

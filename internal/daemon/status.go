@@ -143,7 +143,11 @@ func (d *Daemon) fillMirror(st *latchkeyv1.Status, problem func(id, summary, rem
 	st.LastSyncError, st.HeldDeletions = s.LastError, int64(s.Held)
 	switch {
 	case !s.UnreachableSince.IsZero():
-		problem("dc-unreachable", "no domain controller answers: "+s.LastError, orElse(s.LastRemedy, "latchkey doctor looks at each of them"), s.UnreachableSince)
+		what := "no domain controller answers: "
+		if s.LastRemedy != "" { // one answered, and said no
+			what = "the directory cannot be read: "
+		}
+		problem("dc-unreachable", what+s.LastError, orElse(s.LastRemedy, "latchkey doctor looks at each of them"), s.UnreachableSince)
 	case s.LastError != "":
 		problem("sync", "the last synchronisation failed: "+s.LastError, s.LastRemedy, time.Time{})
 	}

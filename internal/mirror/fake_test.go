@@ -29,6 +29,7 @@ type fakeDC struct {
 	nextGUID   uint64
 
 	down      bool           // nobody answers
+	refuses   error          // what becomes of a sign-in to it
 	dieAfter  int            // objects of the next ReadAll until the connection breaks; 0: never
 	during    func()         // called once in the middle of the next ReadAll
 	reads     []string       // what was asked for
@@ -173,6 +174,9 @@ func (dc *fakeDC) Session(ctx context.Context) (Session, error) {
 	defer dc.lock.Unlock()
 	if dc.down {
 		return nil, errDown
+	}
+	if dc.refuses != nil {
+		return nil, dc.refuses
 	}
 	return fakeConn{dc}, nil
 }

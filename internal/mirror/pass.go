@@ -85,7 +85,7 @@ func (p *pass) run(ctx context.Context) (Result, error) {
 // from before may be dead: that is found out here, and tried once more.
 func (p *pass) connect(ctx context.Context) (Session, error) {
 	for attempt := 0; ; attempt++ {
-		session, err := within(ctx, p.m.cfg.AnswerTimeout, p.m.cfg.Directory.Session)
+		session, err := p.m.session(ctx)
 		if err == nil {
 			asked := p.m.cfg.Now()
 			p.dse, err = within(ctx, p.m.cfg.AnswerTimeout, session.RootDSE)
@@ -100,6 +100,16 @@ func (p *pass) connect(ctx context.Context) (Session, error) {
 			return nil, fault.Wrap(fault.Unknown, "ask a domain controller for changes", err)
 		}
 	}
+}
+
+// session returns a connection. What is not found where none can be had, a name
+// of a DC or of this machine, is nobody whom the caller has asked for.
+func (m *Mirror) session(ctx context.Context) (Session, error) {
+	s, err := within(ctx, m.cfg.AnswerTimeout, m.cfg.Directory.Session)
+	if fault.Is(err, fault.NotFound) {
+		err = fault.Wrap(fault.Unreachable, "connect to the directory", err)
+	}
+	return s, err
 }
 
 // within calls fn with a time limit.

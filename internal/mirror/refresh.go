@@ -123,7 +123,7 @@ func (m *Mirror) find(ctx context.Context, key identity.Key, known *identity.Com
 	err = fault.New(fault.NotFound, "the directory has no such user or group")
 	for attempt := 0; attempt < 2; attempt++ {
 		var failed error
-		if s, failed = within(ctx, m.cfg.AnswerTimeout, m.cfg.Directory.Session); failed != nil {
+		if s, failed = m.session(ctx); failed != nil {
 			return o, nil, failed
 		}
 		for _, k := range keys {

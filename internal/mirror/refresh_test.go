@@ -136,6 +136,22 @@ func TestRefreshOfSomebodyDeleted(t *testing.T) {
 	}
 }
 
+// TestRefreshByAMachineThatTheDomainDoesNotKnow: that our own account was
+// deleted does not make anybody else's go.
+func TestRefreshByAMachineThatTheDomainDoesNotKnow(t *testing.T) {
+	dc := newFakeDC()
+	dc.user("ana")
+	b := newBox(t, dc)
+	b.sync(Request{})
+	dc.refuses = fault.New(fault.NotFound, "the domain has no such account")
+	if _, err := b.m.RefreshOne(context.Background(), name("ana")); !fault.Is(err, fault.Unreachable) {
+		t.Errorf("got %v", err)
+	}
+	if u := b.user("ana"); u.State != 0 {
+		t.Errorf("ana is %+v", u)
+	}
+}
+
 func TestRefreshOfSomebodyReCreated(t *testing.T) {
 	dc := newFakeDC()
 	ana := dc.user("ana")
