@@ -39,6 +39,7 @@ func (d *Daemon) openWeb() *web.Server {
 
 // fillWeb tells of a certificate that browsers do not get to see.
 func (d *Daemon) fillWeb(problem func(id, summary, remedy string, since time.Time)) {
+	d.fillDelegation(problem)
 	if d.web == nil || d.settings.now().Web.Listen == "" {
 		return
 	}

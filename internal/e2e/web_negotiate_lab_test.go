@@ -136,6 +136,17 @@ func TestWebNegotiate(t *testing.T) {
 			asked++
 		}
 	}
+	// Whose key signs browsers in must not act as them elsewhere: that is told.
+	if s.problem("delegation") {
+		t.Error("a machine as it is joined is said to be set up for delegation")
+	}
+	s.try(s.domain.SetAttr(s.ctx, "nas1$", "userAccountControl", []byte("528384"))) // WORKSTATION_TRUST_ACCOUNT, TRUSTED_FOR_DELEGATION
+	s.try(s.domain.SetAttr(s.ctx, "nas1$", "msDS-AllowedToDelegateTo", []byte("cifs/files."+s.domain.DNS)))
+	s.sh("kill -9 " + s.worker()) // it is looked at once an hour, and at the start
+	s.waitFor("delegation is told of", func() bool { return s.problem("delegation") })
+	if out := s.cli(0, "status").Stdout; !strings.Contains(out, "trusted for delegation") || !strings.Contains(out, "cifs/files."+s.domain.DNS) {
+		t.Errorf("the status says of delegation:\n%s", out)
+	}
 	if asked != 1 || !strings.Contains(url, "/auth/negotiate") {
 		t.Errorf("a browser without a ticket was asked %d times and is at %s", asked, url)
 	}
