@@ -30,6 +30,7 @@ the membership. What log rotation has put aside is read as well.
 time (2026-11-22, "2026-11-22 14:30") or how long ago (90m, 6h, 3d).`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			a.endless = req.GetFollow()
 			if since != "" {
 				at, err := parseSince(since, a.now())
 				if err != nil {

@@ -190,6 +190,9 @@ func (f *fake) ResolveIdentities(_ context.Context, r *latchkeyv1.ResolveIdentit
 
 // Lists come one row to a page, so that paging is gone through.
 func (f *fake) ListUsers(_ context.Context, r *latchkeyv1.ListUsersRequest) (*latchkeyv1.ListUsersResponse, error) {
+	if r.GetFilter() == "zzz" {
+		return &latchkeyv1.ListUsersResponse{}, nil
+	}
 	all := users()
 	if r.GetPublication() == latchkeyv1.Publication_PUBLICATION_UNPUBLISHED {
 		all = all[1:]
@@ -201,6 +204,9 @@ func (f *fake) ListUsers(_ context.Context, r *latchkeyv1.ListUsersRequest) (*la
 }
 
 func (f *fake) ListGroups(_ context.Context, r *latchkeyv1.ListGroupsRequest) (*latchkeyv1.ListGroupsResponse, error) {
+	if r.GetFilter() == "zzz" {
+		return &latchkeyv1.ListGroupsResponse{}, nil
+	}
 	all := groups()
 	if r.GetPublication() == latchkeyv1.Publication_PUBLICATION_UNPUBLISHED {
 		all = all[2:]
@@ -223,7 +229,10 @@ func (f *fake) ListGroupMembers(_ context.Context, r *latchkeyv1.ListGroupMember
 	return &latchkeyv1.ListGroupMembersResponse{Members: members}, nil
 }
 
-func (f *fake) SearchIdentities(context.Context, *latchkeyv1.SearchIdentitiesRequest) (*latchkeyv1.SearchIdentitiesResponse, error) {
+func (f *fake) SearchIdentities(_ context.Context, r *latchkeyv1.SearchIdentitiesRequest) (*latchkeyv1.SearchIdentitiesResponse, error) {
+	if r.GetPrefix() == "zzz" {
+		return &latchkeyv1.SearchIdentitiesResponse{}, nil
+	}
 	return &latchkeyv1.SearchIdentitiesResponse{Truncated: true, Identities: []*latchkeyv1.Identity{
 		{Identity: &latchkeyv1.Identity_User{User: users()[0]}}, {Identity: &latchkeyv1.Identity_Group{Group: groups()[1]}}}}, nil
 }

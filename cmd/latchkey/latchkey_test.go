@@ -88,6 +88,11 @@ func TestGolden(t *testing.T) {
 			{"group", "check", "alice", "designers"}, {"group", "check", "alice", "designers", "domain users"}, {"group", "check", "alice", "nogroup"},
 			{"group", "check", "alice", "designers", "--json"},
 		}},
+		{name: "empty", lines: [][]string{
+			{"user", "list", "--filter", "zzz"}, {"user", "list", "--unpublished", "--filter", "zzz", "--json"}, {"group", "list", "--unpublished", "--filter", "zzz"},
+			{"group", "list", "--filter", "zzz", "--json"}, {"search", "zzz"}, {"search", "zzz", "--json"}, {"access", "list", "none"}, {"audit", "--user", "ghost"},
+			{"audit", "--user", "ghost", "--json"}, {"access", "sudo"}, {"access", "sudo", "--json"},
+		}},
 		{name: "search", lines: [][]string{
 			{"search", "al"}, {"search", "al", "--json"}, {"resolve", "alice", "gid:100001201", "S-1-5-21-1-2-3-513", "nobody"}, {"resolve", "alice", "nobody", "--json"},
 		}},

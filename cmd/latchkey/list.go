@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
@@ -67,9 +68,13 @@ func printAll[T proto.Message](a *app, name string, all lister[T], heading []str
 			return all(func(m T) error { return item(m) })
 		})
 	}
-	t := a.table(heading...)
-	if err := all(func(m T) error { return t.row(row(m)...) }); err != nil {
+	t, none := a.table(heading...), true
+	if err := all(func(m T) error { none = false; return t.row(row(m)...) }); err != nil {
 		return err
+	}
+	if none {
+		fmt.Fprintf(a.out, "There are no such %s.\n", name)
+		return nil
 	}
 	return t.flush()
 }

@@ -76,6 +76,9 @@ func (f *fake) ReadAudit(r *latchkeyv1.ReadAuditRequest, s grpc.ServerStreamingS
 	if r.GetUser() == "ghost" {
 		return nil
 	}
+	if r.GetFollow() {
+		defer func() { <-s.Context().Done() }()
+	}
 	return s.Send(&latchkeyv1.ReadAuditResponse{Events: []*latchkeyv1.AuditEvent{
 		{Time: ago(time.Hour), Id: "0123456789abcdef", Action: "sign-in", Outcome: "allowed", Door: "pam", Service: "sshd", Asked: `CONTOSO\Alice`, RemoteHost: "10.1.2.3",
 			Name: "alice", Account: "Alice", Uid: 100001104, How: "kerberos", Sent: true, Milliseconds: 31.5},

@@ -42,6 +42,7 @@ type app struct {
 	json    bool
 	began   bool   // the command line was understood
 	advised string // the remedy that a step has printed already
+	endless bool   // it goes on until it is interrupted, which is its good end
 	goesOn  string // what to know about a task that is interrupted
 }
 
@@ -54,7 +55,9 @@ func run(ctx context.Context, args []string, c *console) int {
 	root.SetOut(c.out)
 	root.SetErr(c.err)
 	err := root.ExecuteContext(ctx)
-	if ctx.Err() != nil && err != nil {
+	if ctx.Err() != nil && a.endless {
+		err = nil
+	} else if ctx.Err() != nil && err != nil {
 		err = fault.WithRemedy(errInterrupted, a.goesOn)
 	}
 	a.complain(err)
@@ -91,6 +94,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused,
 		a.loginCommand(), a.accessCommand(), a.auditCommand(), a.sshKeysCommand(), a.machineCommand(), a.idsCommand(), a.sambaCommand(), a.ssoCommand(), a.sessionCommand(), a.configCommand(), a.versionCommand(),
 	)
 	a.usage(root)
+	exemplify(root)
 	return root
 }
 

@@ -29,6 +29,10 @@ func (a *app) searchCommand() *cobra.Command {
 				if a.json {
 					return a.printJSON(jsonOf(resp))
 				}
+				if len(resp.GetIdentities()) == 0 {
+					fmt.Fprintln(a.out, "Nobody's name begins like that.")
+					return nil
+				}
 				t := a.table(identityHeading...)
 				for _, i := range resp.GetIdentities() {
 					if err := t.row(identityRow(i.GetUser(), i.GetGroup())...); err != nil {

@@ -173,6 +173,17 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
+// Ctrl-C is how somebody ends what goes on for ever, and no failure.
+func TestInterruptOfAStream(t *testing.T) {
+	_, dir := serve(t)
+	s := atTerminal(t, nil, "audit", "--follow", "--admin-socket", dir+"/admin.sock")
+	s.expect("access-rule")
+	s.enter("\x03")
+	if exit := s.end(); exit != exitDone || strings.Contains(s.text(), "interrupted") {
+		t.Errorf("exit status %d:\n%q", exit, s.text())
+	}
+}
+
 // termios reads the settings of the terminal behind its other end.
 func termios(f *os.File) (*unix.Termios, error) {
 	return unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)

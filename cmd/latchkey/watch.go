@@ -22,7 +22,10 @@ func (a *app) watchCommand() *cobra.Command {
 		Long: `Show all people and groups, then every change as it happens, until interrupted.
 With --resume and the token of an earlier event, only what changed since.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.watch(cmd.Context(), req, noSnapshot) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			a.endless = true
+			return a.watch(cmd.Context(), req, noSnapshot)
+		},
 	}
 	f := cmd.Flags()
 	f.BoolVar(&req.Users, "users", false, "only people")
