@@ -34,15 +34,11 @@ const (
 	FlagAuthPAC        = 0x40
 	FlagUnixName       = 0x80
 	FlagSquashStatus   = 0x200
-	FlagKRB5           = 0x1000
 	FlagBigNTLMv2      = 0x10000
 )
 
-// Flags of WBFlags.
-const (
-	FlagRecurse = 0x800
-	FlagFromNSS = 0x20000
-)
+// FlagRecurse is the one flag of a connection that its client sets when it begins.
+const FlagRecurse = 0x800
 
 // Request is one request in the layout of version 32, whatever version it came
 // in. The accessors never fail: a field that is not terminated ends where its
@@ -148,11 +144,8 @@ func (r *Request) Wipe() {
 // Command returns what is asked; false for a number that means nothing.
 func (r *Request) Command() (Command, bool) { return r.Version.command(r.u32(reqCommand)) }
 
-// PID is the caller's own word for its process; WBFlags and Flags are as sent.
+// PID is the caller's own word for its process.
 func (r *Request) PID() uint32 { return r.u32(reqPID) }
-
-// WBFlags are the flags of the connection.
-func (r *Request) WBFlags() uint32 { return r.u32(reqWBFlags) }
 
 // Flags are those of the command.
 func (r *Request) Flags() uint32 { return r.u32(reqFlags) }
@@ -169,9 +162,6 @@ func (r *Request) Client() string { return r.text(reqClient, reqClientSize) }
 // Text is the one text that most commands bring: a name or a SID.
 func (r *Request) Text() string { return r.text(reqData, nameSize) }
 
-// TextBytes is Text without a copy.
-func (r *Request) TextBytes() []byte { return r.bytes(reqData, nameSize) }
-
 // ID is a uid or gid, or how many entries GETPWENT and GETGRENT want.
 func (r *Request) ID() uint32 { return r.u32(reqData) }
 
@@ -179,9 +169,6 @@ func (r *Request) ID() uint32 { return r.u32(reqData) }
 func (r *Request) LookupName() (domain, name string) {
 	return r.text(reqData, nameSize), r.text(reqData+nameSize, nameSize)
 }
-
-// AllDomains is the one question of LIST_TRUSTDOM.
-func (r *Request) AllDomains() bool { return r.head[reqData] != 0 }
 
 // Password is what PAM_AUTH brings. Wipe the request after use.
 func (r *Request) Password() (user string, password secret.Bytes) {

@@ -173,7 +173,6 @@ const (
 	TypeDomain    NameType = 3
 	TypeAlias     NameType = 4
 	TypeWellKnown NameType = 5
-	TypeInvalid   NameType = 7
 	TypeUnknown   NameType = 8
 )
 

@@ -416,7 +416,7 @@ func FuzzRequest(f *testing.F) {
 		_, _ = r.LookupName()
 		_, password := r.Password()
 		_, _, _ = r.DsGetDCName()
-		_, _, _, _ = password.Len(), r.Membership(), r.AllDomains(), r.ID()
+		_, _, _ = password.Len(), r.Membership(), r.ID()
 		if number, has := v.Number(c); ok && has && c != wire.Internal && number != binary.LittleEndian.Uint32(b[4:]) {
 			t.Errorf("number %d became %s, which is %d", binary.LittleEndian.Uint32(b[4:]), c, number)
 		}
