@@ -3,6 +3,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -147,7 +148,7 @@ func (d *Daemon) fillMirror(st *latchkeyv1.Status, problem func(id, summary, rem
 		if s.LastRemedy != "" { // one answered, and said no
 			what = "the directory cannot be read: "
 		}
-		problem("dc-unreachable", what+s.LastError, orElse(s.LastRemedy, "latchkey doctor looks at each of them"), s.UnreachableSince)
+		problem("dc-unreachable", what+s.LastError, cmp.Or(s.LastRemedy, "latchkey doctor looks at each of them"), s.UnreachableSince)
 	case s.LastError != "":
 		problem("sync", "the last synchronisation failed: "+s.LastError, s.LastRemedy, time.Time{})
 	}
@@ -173,13 +174,6 @@ func (d *Daemon) fillNames(st *latchkeyv1.Status, problem func(id, summary, reme
 	for _, name := range s.Report.Unknown {
 		problem("nss-group", fmt.Sprintf("[nss] names the group %q, which does not exist", name), "latchkey group list shows those that do", time.Time{})
 	}
-}
-
-func orElse(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
 }
 
 // stamp is nil for the zero time.

@@ -3,6 +3,7 @@
 package join
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -78,7 +79,7 @@ func container(ctx context.Context, t tree, d directory.Domain, ou string) (stri
 			return "", fault.WithRemedy(fault.Wrap(fault.Malformed, fmt.Sprintf("not a distinguished name: %s", ou), err), "give --ou the whole name, as \"OU=NAS,"+d.DN+"\"")
 		case fault.Is(err, fault.NotFound):
 			return "", fault.WithRemedy(fault.Wrap(fault.NotFound, fmt.Sprintf("there is no %s", ou), err),
-				"check --ou, or leave it out: the account then goes to "+cmpOr(d.ComputersOU, "the domain's own container for computers"))
+				"check --ou, or leave it out: the account then goes to "+cmp.Or(d.ComputersOU, "the domain's own container for computers"))
 		case err != nil:
 			return "", fault.Wrap(fault.Unknown, "look at "+ou, err)
 		}
@@ -113,13 +114,6 @@ func cutWellKnown(s string) (guid, dn string, ok bool) {
 		return "", "", false
 	}
 	return rest[:32], rest[33:], true
-}
-
-func cmpOr(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // findComputer returns the account of that name; fault.NotFound when there is

@@ -3,6 +3,7 @@
 package join
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -99,7 +100,7 @@ func (j *Joiner) leaveAs(ctx context.Context, r *run, m *store.Machine, user use
 	var dc directory.DC
 	if err := r.step(StepDC, "Find a domain controller", 15, func(s *Step) (err error) {
 		dc, err = j.controllerFor(ctx, s, m)
-		return fault.WithRemedy(err, cmpOr(fault.Remedy(err), "try again when the domain can be reached, or leave its account behind with --keep-account"))
+		return fault.WithRemedy(err, cmp.Or(fault.Remedy(err), "try again when the domain can be reached, or leave its account behind with --keep-account"))
 	}); err != nil {
 		return err
 	}

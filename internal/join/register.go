@@ -3,6 +3,7 @@
 package join
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -95,5 +96,5 @@ func (j *Joiner) hostKeys(ctx context.Context, m *store.Machine) error {
 	}
 	defer secret.Wipe(text)
 	err = j.cfg.HostKeys.Install(ctx, krb5conf.HostKeys{Host: host(m), Keytab: secret.Own(text)})
-	return fault.WithRemedy(err, cmpOr(fault.Remedy(err), "sshd cannot take Kerberos tickets until /etc/krb5.keytab has the keys"))
+	return fault.WithRemedy(err, cmp.Or(fault.Remedy(err), "sshd cannot take Kerberos tickets until /etc/krb5.keytab has the keys"))
 }

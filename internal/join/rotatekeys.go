@@ -3,6 +3,7 @@
 package join
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -75,6 +76,6 @@ func (t *rotation) hostKeys(ctx context.Context, r *run, upTo int) {
 		}
 		defer secret.Wipe(text)
 		err = t.j.cfg.HostKeys.Install(ctx, krb5conf.HostKeys{Host: host(t.m), Keytab: secret.Own(text)})
-		return fault.WithRemedy(err, cmpOr(fault.Remedy(err), "sshd takes no Kerberos tickets of the new key until /etc/krb5.keytab has it"))
+		return fault.WithRemedy(err, cmp.Or(fault.Remedy(err), "sshd takes no Kerberos tickets of the new key until /etc/krb5.keytab has it"))
 	})
 }

@@ -3,6 +3,7 @@
 package login
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -109,13 +110,13 @@ func (l *Login) explain(ctx context.Context, a *attempt, e *Explanation) (*perso
 	case fault.Is(err, fault.Internal):
 		return nil, err
 	case err != nil:
-		e.add(TopicName, VerdictRefused, orElse(fault.Remedy(err), "`latchkey join` joins a domain"), "nobody of a domain can sign in: %v", err)
+		e.add(TopicName, VerdictRefused, cmp.Or(fault.Remedy(err), "`latchkey join` joins a domain"), "nobody of a domain can sign in: %v", err)
 		return nil, nil
 	}
 	p, err := l.find(ctx, a)
 	switch {
 	case fault.Is(err, fault.NotFound):
-		e.add(TopicName, VerdictRefused, orElse(fault.Remedy(err), "see `latchkey search`; a new person needs up to an hour from Entra ID to the domain"),
+		e.add(TopicName, VerdictRefused, cmp.Or(fault.Remedy(err), "see `latchkey search`; a new person needs up to an hour from Entra ID to the domain"),
 			"nobody of the domain is called %s: %v", printable(a.req.Name), err)
 	case fault.Is(err, fault.Internal):
 		return nil, err
@@ -286,11 +287,4 @@ func (l *Login) explainOutcome(e *Explanation, r *Result, err error) {
 		verdict = VerdictUnknown
 	}
 	e.add(TopicSignIn, verdict, remedy, "%v", err)
-}
-
-func orElse(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
 }
