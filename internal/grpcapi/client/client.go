@@ -135,7 +135,7 @@ func explain(path string, err error) error {
 	unreachable := func(text, remedy string) error {
 		return &fault.Error{Kind: fault.Unreachable, Op: text, Remedy: remedy, Err: errors.Join(errNotReachable, err)}
 	}
-	const start = "start it: systemctl start latchkeyd; if it does not stay up: journalctl -u latchkeyd"
+	const start = "start it: systemctl start latchkeyd (without systemd: latchkeyd run, as root); if it does not stay up: journalctl -u latchkeyd"
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return unreachable("latchkeyd is not running (there is no "+path+")", start)
