@@ -118,6 +118,9 @@ func TestSambaOfAContainerIsNotOurs(t *testing.T) {
 	n.rooted("50", n.root+"/container")
 	n.process(51, "smbd", 1)
 	n.rooted("51", n.root)
+	// One that has ended and that nobody fetches has no root to look at.
+	n.process(52, "winbindd", 1)
+	n.write("/proc/52/stat", strings.Replace(n.content("/proc/52/stat"), ") S ", ") Z ", 1))
 	for name, want := range map[string]int{"winbindd": 0, "smbd": 1} {
 		if _, got, err := n.console.running(name); err != nil || got != want {
 			t.Errorf("%d %s run here, %v, want %d", got, name, err, want)

@@ -74,11 +74,11 @@ func (c *console) running(name string) (since time.Time, n int, err error) {
 		if !c.sameRoot(filepath.Dir(entry)) {
 			continue
 		}
-		n++
 		fields := strings.Fields(string(text[end+1:]))
-		if len(fields) < 20 {
-			continue
+		if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
+			continue // it has ended, and nobody has fetched its status
 		}
+		n++
 		ticks, err := strconv.ParseInt(fields[19], 10, 64) // starttime, in hundredths of a second since boot
 		if began := boot.Add(time.Duration(ticks) * 10 * time.Millisecond); err == nil && (since.IsZero() || began.Before(since)) {
 			since = began

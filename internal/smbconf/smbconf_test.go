@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -236,11 +237,16 @@ func TestRefusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	write("/etc/samba/real.conf", "[global]\n")
-	if err := os.Symlink("real.conf", at("/etc/samba/link.conf")); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := files.Plan(settings, Record{SMBConf: "/etc/samba/link.conf"}); !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "+include = ") {
-		t.Errorf("a link: %v", err)
+	for name, target := range map[string]string{"/etc/samba/link.conf": "real.conf", "/etc/samba/far.conf": at("/etc/samba/real.conf")} {
+		if err := os.Symlink(target, at(name)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := files.Plan(settings, Record{SMBConf: name}); !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "+include = ") || !strings.Contains(fault.Remedy(err), "--smb-conf") {
+			t.Errorf("a link to %s: %v; %s", target, err, fault.Remedy(err))
+		}
+		if s, err := files.State(name); err != nil || s.Included {
+			t.Errorf("a link to %s: %+v, %v", target, s, err)
+		}
 	}
 	// Between the plan and its doing somebody else writes.
 	p, err := files.Plan(settings, before)
@@ -264,6 +270,13 @@ func TestRefusals(t *testing.T) {
 	}
 	if err := files.WriteFragment(p); err != nil || !strings.Contains(content(Fragment+".before-latchkey"), "log level = 3") {
 		t.Errorf("an edited fragment is not kept: %v", err)
+	}
+}
+
+func TestIdmapDomains(t *testing.T) {
+	got := IdmapDomains(Effective("[global]\n\tidmap config * : range = 1-2\n\tidmap config  contoso:range = 3-4\n\tidmap config B.C : range = 5-6\n\tidmap config \"D\" : range = 7-8\n\tidmap config E : backend = rid\n"))
+	if !slices.Equal(got, []string{"B.C", "CONTOSO"}) {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -27,14 +27,14 @@ func Effective(testparm string) map[string]string {
 	return values
 }
 
-// IdmapDomains returns the domains for which what holds names a range of ids, but
-// for the default that every smb.conf has; in upper case, in order.
+// IdmapDomains returns the domains for which what holds names a range of ids, in
+// upper case, in order. The default for all others ("*") is none of them.
 func IdmapDomains(effective map[string]string) []string {
 	var all []string
 	for name := range effective {
 		domain, ok := strings.CutPrefix(name, "idmap config ")
 		domain, ranged := strings.CutSuffix(domain, ":range")
-		if ok && ranged && domain != "*" {
+		if ok && ranged && isName(domain) {
 			all = append(all, strings.ToUpper(domain))
 		}
 	}
