@@ -185,6 +185,10 @@ func (d *Daemon) Run(ctx context.Context) error {
 		all.Go(func() { d.keepKeyYoung(ctx) })
 		all.Go(func() { d.keepAdmins(ctx) })
 		all.Go(func() { d.runSso(ctx) })
+		// Before any door opens: who waits in its queue may want to sign in.
+		if err := d.restart(ctx, nil); err != nil {
+			d.log.Error("the membership cannot be taken up", "error", err)
+		}
 	}
 	for _, name := range []peer.Name{peer.API, peer.Admin} {
 		for _, ln := range d.opt.Listeners[name] {
@@ -208,9 +212,6 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	if d.store != nil {
 		all.Go(func() { fail(d.publisher.Run(ctx)) })
-		if err := d.restart(ctx, nil); err != nil {
-			d.log.Error("the membership cannot be taken up", "error", err)
-		}
 	}
 	d.serveWinbind(func(serve func() error) { all.Go(func() { fail(serve()) }) })
 	all.Go(func() {

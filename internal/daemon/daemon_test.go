@@ -38,6 +38,8 @@ type root struct {
 	asked []string
 	fail  error
 	ready chan struct{}
+
+	atReady func() // before the daemon is taken for ready; may be nil
 }
 
 func (r *root) Call(_ context.Context, m control.Message, _ *os.File) error {
@@ -46,7 +48,13 @@ func (r *root) Call(_ context.Context, m control.Message, _ *os.File) error {
 	r.asked = append(r.asked, m.Verb().String())
 	return r.fail
 }
-func (r *root) Ready() error { close(r.ready); return nil }
+func (r *root) Ready() error {
+	if r.atReady != nil {
+		r.atReady()
+	}
+	close(r.ready)
+	return nil
+}
 func (r *root) Welcome() control.Welcome {
 	return control.Welcome{Started: time.Unix(1795000000, 0), Restarts: 3}
 }
@@ -66,6 +74,8 @@ type box struct {
 	opt  Options
 	// pipes opens winbind's as well, as run/pipe and run/priv.
 	pipes bool
+	// atReady looks at the daemon when it says that it is ready; nil: nobody does.
+	atReady func(*Daemon)
 }
 
 type syncBuffer struct {
@@ -155,6 +165,9 @@ func (b *box) start() (d *Daemon, admin, api *client.Conn, stop func()) {
 	d, err := New(ctx, b.opt)
 	if err != nil {
 		b.t.Fatal(err)
+	}
+	if b.atReady != nil {
+		b.root.atReady = func() { b.atReady(d) }
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- d.Run(ctx) }()

@@ -38,3 +38,16 @@ func TestStatusTellsWhatSignInsHaveShown(t *testing.T) {
 		}
 	}
 }
+
+// Who waited in a socket's queue while the worker was replaced signs in: the
+// membership is taken up before a door opens.
+func TestMembershipIsTakenUpBeforeTheDoorsOpen(t *testing.T) {
+	b := newBox(t)
+	b.joined()
+	b.atReady = func(d *Daemon) {
+		if d.loginDomain() == nil {
+			t.Error("the daemon is ready, and nobody can sign in")
+		}
+	}
+	b.start()
+}
