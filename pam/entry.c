@@ -50,8 +50,9 @@ static int who(pam_handle_t *pamh, const char **ret) {
         return r > 0 ? PAM_IGNORE : PAM_SUCCESS;
 }
 
-/* One conversation. On success PAM_USER is the published name afterwards, which
- * can never be one of this box. */
+/* One conversation. Once the account is said to be in order, PAM_USER is the
+ * published name, which can never be one of this box. Not before: OpenSSH from 10.1
+ * on refuses everybody whose PAM_USER changes while they authenticate. */
 static int talk(pam_handle_t *pamh, enum lk_purpose purpose, const char *name, const struct lk_options *o, struct lk_ending *ret) {
         enum lk_result r = lk_talk(pamh, purpose, name, o, ret);
         int verdict;
@@ -65,7 +66,7 @@ static int talk(pam_handle_t *pamh, enum lk_purpose purpose, const char *name, c
                 return verdict;
         if (lk_is_local(ret->name) != 0)
                 return PAM_SYSTEM_ERR;
-        if (strcmp(ret->name, name) != 0)
+        if (purpose == LK_ACCOUNT && strcmp(ret->name, name) != 0)
                 verdict = pam_set_item(pamh, PAM_USER, ret->name);
         return verdict;
 }

@@ -62,8 +62,9 @@ func TestSignIn(t *testing.T) {
 	if want := []string{"hello", "Password: ", "expires in 3 days"}; !slices.Equal(u.seen, want) {
 		t.Errorf("the user saw %q, want %q", u.seen, want)
 	}
-	if name, err := tx.GetItem(libpam.User); err != nil || name != "alice" {
-		t.Errorf("PAM_USER is %q, %v; want the published name", name, err)
+	// sshd wants it unchanged until the account has been asked about.
+	if name, err := tx.GetItem(libpam.User); err != nil || name != `CONTOSO\Alice` {
+		t.Errorf("PAM_USER is %q, %v; want the name that was typed", name, err)
 	}
 	r := p.requests[0]
 	if r.Name != `CONTOSO\Alice` || r.Service != "test" || r.RemoteHost != "192.0.2.7" || r.TTY != "ssh" || r.RemoteUser != "somebody" {
@@ -83,6 +84,9 @@ func TestSignIn(t *testing.T) {
 
 	if err := tx.AcctMgmt(0); err != nil {
 		t.Fatal(err)
+	}
+	if name, err := tx.GetItem(libpam.User); err != nil || name != "alice" {
+		t.Errorf("PAM_USER is %q, %v; want the published name", name, err)
 	}
 	if err := tx.SetCred(libpam.EstablishCred); err != nil {
 		t.Fatal(err)
