@@ -106,12 +106,6 @@ func TestServeTLS(t *testing.T) {
 			_ = c.Close()
 		}
 	}
-	resp, err := http.Get("http://" + ln.Addr().String() + "/")
-	if err != nil || resp.StatusCode != http.StatusBadRequest {
-		t.Errorf("plain http: %v, %v", resp, err)
-	} else {
-		_ = resp.Body.Close()
-	}
 	s.Stop(t.Context())
 	if err := <-served; err != nil {
 		t.Errorf("the end: %v", err)

@@ -155,7 +155,7 @@ func (l *limited) Accept() (net.Conn, error) {
 			_ = c.Close()
 			continue
 		}
-		return &counted{Conn: c, gone: sync.OnceFunc(func() {
+		return &counted{Conn: &sendsToHTTPS{Conn: c}, gone: sync.OnceFunc(func() {
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			l.count--
