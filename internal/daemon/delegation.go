@@ -23,6 +23,7 @@ import (
 const (
 	delegationInterval = time.Hour
 	delegationRetry    = time.Minute
+	delegationBegin    = 5 * time.Second // while the machine is in no domain, or not yet
 )
 
 // delegation is what the directory says of the machine's account.
@@ -74,12 +75,13 @@ func (d *delegation) says() string {
 // last stays where the directory does not answer.
 func (d *Daemon) watchDelegation(ctx context.Context) {
 	for {
-		next := delegationRetry
+		next := delegationBegin
 		machine, err := d.store.Machine(ctx)
 		if err == nil {
 			machine.Wipe() // of its keys, which nobody needs here
 		}
 		if m := d.current(); err == nil && m != nil {
+			next = delegationRetry
 			err = m.client.Do(ctx, func(c *directory.Conn) error {
 				found, err := readDelegation(ctx, c, "<SID="+machine.ComputerSID.String()+">")
 				if err != nil {
