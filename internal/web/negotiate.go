@@ -94,8 +94,23 @@ func (s *Server) negotiate(w http.ResponseWriter, r *http.Request) {
 	case kind == fault.Denied || kind == fault.Disabled || kind == fault.Expired:
 		s.failFor(w, r, err)
 	default:
-		s.showSignIn(w, r, http.StatusOK, g, signInPage{Notice: s.pages.languages.of(r).text("signin.noticket")})
+		why := t.Why
+		if err == nil {
+			why = "denied" // by negotiate_groups
+		}
+		s.showSignIn(w, r, http.StatusOK, g, signInPage{Notice: s.noTicket(r, why)})
 	}
+}
+
+// noTicket says above the buttons why a ticket does not sign in, in the words of
+// the test page.
+func (s *Server) noTicket(r *http.Request, why string) string {
+	c := s.pages.languages.of(r)
+	switch why {
+	case "clock", "key", "replay", "person", "denied", "away":
+		return c.text("test.why." + why)
+	}
+	return c.text("signin.noticket")
 }
 
 // testPage is data of the test page.

@@ -35,8 +35,11 @@ func TestNegotiateAsksOnce(t *testing.T) {
 	if a := v.get("/auth/sign-in"); a.StatusCode != 200 {
 		t.Errorf("the second visit: %d %s", a.StatusCode, a.Header.Get("Location"))
 	}
-	for _, token := range []string{"ntlm", "used", "\xff"} {
+	for token, notice := range map[string]string{"ntlm": "signin.noticket", "used": "test.why.replay", "\xff": "test.why.replay"} {
 		v.header = negotiate(token)
+		if a := v.get(there); !strings.Contains(html.UnescapeString(a.text), s.en(notice)) {
+			t.Errorf("token %q: the page does not say %q:\n%s", token, s.en(notice), a.text)
+		}
 		if a := v.get(there); a.StatusCode != 200 || a.Header.Get("WWW-Authenticate") != "" || !strings.Contains(a.text, `action="/auth/password"`) || v.jar[session.Cookie] != "" {
 			t.Errorf("token %q: %d %v", token, a.StatusCode, a.Header)
 		}
@@ -83,6 +86,9 @@ func TestNegotiateBySubnetAndGroup(t *testing.T) {
 		a := v.get("/auth/negotiate")
 		if in := v.jar[session.Cookie] != ""; in != test.in {
 			t.Errorf("%+v: %d, signed in %v", test, a.StatusCode, in)
+		}
+		if denied := strings.Contains(html.UnescapeString(a.text), s.en("test.why.denied")); denied != (test.groups != nil && !test.in) {
+			t.Errorf("%+v: says that the rules deny it: %v\n%s", test, denied, a.text)
 		}
 		if test.from == "" { // by a click only
 			if a := s.visitor().get("/auth/sign-in"); a.StatusCode != 200 || !strings.Contains(a.text, `id="computer"`) {
