@@ -95,7 +95,7 @@ func New(c Config) *Server {
 		d.guard.calls.interval = min(time.Second, c.Limits.CallTimeout/4)
 		d.server = grpc.NewServer(s.options(d)...)
 		d.server.RegisterService(identityDesc(), &identityService{directory: c.Directory, limits: c.Limits})
-		latchkeyv1.RegisterLoginServiceServer(d.server, &loginService{login: c.Login, door: name, wrong: &throttle{}})
+		latchkeyv1.RegisterLoginServiceServer(d.server, &loginService{login: c.Login, directory: c.Directory, door: name, wrong: &throttle{}})
 		latchkeyv1.RegisterSsoServiceServer(d.server, &ssoService{sso: c.Sso, directory: c.Directory, door: name, changes: changes{c.Audit}})
 		if name == peer.Admin {
 			latchkeyv1.RegisterSsoAdminServiceServer(d.server, &ssoAdminService{setter: c.SsoSetter, changes: changes{c.Audit}})

@@ -28,6 +28,13 @@ type Directory interface {
 	GroupMembers(ctx context.Context, key identity.Key, direct bool, after identity.RowID, limit int) (resolve.RowPage, error)
 	Memberships(ctx context.Context, user identity.Key, groups []identity.Key) ([]resolve.Membership, error)
 	Watch(ctx context.Context, w resolve.Watch) (*resolve.Watcher, error)
+	// Qualified returns DOMAIN\account of a row that was found elsewhere.
+	Qualified(row *identity.Common) string
+}
+
+// shown is a user who was found elsewhere, as GetUser shows them.
+func shown(d Directory, u *identity.User) *latchkeyv1.User {
+	return toUser(resolve.Entry{User: u, Qualified: d.Qualified(&u.Common)})
 }
 
 type identityService struct {

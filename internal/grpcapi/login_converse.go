@@ -58,7 +58,7 @@ func (s *loginService) Converse(stream grpc.BidiStreamingServer[latchkeyv1.Conve
 		next := &latchkeyv1.ConverseResponse{Tell: step.Tell}
 		if step.Done != nil {
 			_ = settle(nil)
-			next.Done = toSession(step.Done)
+			next.Done = s.session(step.Done)
 			step.Done.Wipe()
 			return stream.Send(next)
 		}

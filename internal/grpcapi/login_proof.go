@@ -45,7 +45,7 @@ func (s *loginService) VerifyNTLM(ctx context.Context, req *latchkeyv1.VerifyNTL
 		return nil, err
 	}
 	defer in.Wipe()
-	resp := &latchkeyv1.VerifyNTLMResponse{Session: toSession(in.Result)}
+	resp := &latchkeyv1.VerifyNTLMResponse{Session: s.session(in.Result)}
 	if in.Validation != nil {
 		resp.SessionKey = in.Validation.SessionKey.Clone().Reveal()
 	}
@@ -70,7 +70,7 @@ func (s *loginService) AcceptNegotiate(ctx context.Context, req *latchkeyv1.Acce
 	if err != nil {
 		return nil, s.told(err)
 	}
-	return &latchkeyv1.AcceptNegotiateResponse{Session: toSession(in.Result), Reply: in.Reply, Mechanism: in.Mechanism, ServicePrincipal: in.SPN,
+	return &latchkeyv1.AcceptNegotiateResponse{Session: s.session(in.Result), Reply: in.Reply, Mechanism: in.Mechanism, ServicePrincipal: in.SPN,
 		KeyVersion: in.KVNO, EncryptionType: in.EType, ClockSkew: durationpb.New(in.Skew)}, nil
 }
 
@@ -99,7 +99,7 @@ func (s *loginService) Explain(ctx context.Context, req *latchkeyv1.ExplainReque
 			Text: step.Text, Remedy: step.Remedy})
 	}
 	if e.Result != nil {
-		resp.Session = toSession(e.Result)
+		resp.Session = s.session(e.Result)
 	}
 	return resp, nil
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/login"
 	"github.com/latchkey-nas/latchkey/internal/peer"
-	"github.com/latchkey-nas/latchkey/internal/resolve"
 	"github.com/latchkey-nas/latchkey/internal/secret"
 	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
 )
@@ -40,9 +39,10 @@ var errNoLogin = fault.WithRemedy(fault.New(fault.Unreachable, "nobody can be si
 
 type loginService struct {
 	latchkeyv1.UnimplementedLoginServiceServer
-	login Login // may be nil
-	door  peer.Name
-	wrong *throttle
+	login     Login // may be nil
+	directory Directory
+	door      peer.Name
+	wrong     *throttle
 }
 
 // told is what this door's callers may know of an error. Those of admin.sock
@@ -137,7 +137,7 @@ func (s *loginService) Authenticate(ctx context.Context, req *latchkeyv1.Authent
 		return nil, err
 	}
 	defer in.Wipe()
-	return &latchkeyv1.AuthenticateResponse{Session: toSession(in)}, nil
+	return &latchkeyv1.AuthenticateResponse{Session: s.session(in)}, nil
 }
 
 func (s *loginService) CheckAccess(ctx context.Context, req *latchkeyv1.CheckAccessRequest) (*latchkeyv1.CheckAccessResponse, error) {
@@ -150,7 +150,7 @@ func (s *loginService) CheckAccess(ctx context.Context, req *latchkeyv1.CheckAcc
 		return nil, err
 	}
 	defer in.Wipe()
-	return &latchkeyv1.CheckAccessResponse{Session: toSession(in)}, nil
+	return &latchkeyv1.CheckAccessResponse{Session: s.session(in)}, nil
 }
 
 func (s *loginService) ChangePassword(ctx context.Context, req *latchkeyv1.ChangePasswordRequest) (*latchkeyv1.ChangePasswordResponse, error) {
@@ -195,16 +195,16 @@ var hows = map[login.How]latchkeyv1.Session_How{
 	login.ByFederated: latchkeyv1.Session_HOW_FEDERATED,
 }
 
-func toSession(r *login.Result) *latchkeyv1.Session {
-	s := &latchkeyv1.Session{User: toUser(resolve.Entry{User: r.User}), How: hows[r.How], PasswordExpireTime: toTime(r.PasswordExpires),
+func (s *loginService) session(r *login.Result) *latchkeyv1.Session {
+	in := &latchkeyv1.Session{User: shown(s.directory, r.User), How: hows[r.How], PasswordExpireTime: toTime(r.PasswordExpires),
 		Warnings: r.Warnings, AuditId: r.Session}
 	for _, g := range r.GIDs {
-		s.Gids = append(s.Gids, uint32(g))
+		in.Gids = append(in.Gids, uint32(g))
 	}
 	for _, g := range r.Groups {
-		s.GroupSids = append(s.GroupSids, g.SID.String())
+		in.GroupSids = append(in.GroupSids, g.SID.String())
 	}
-	return s
+	return in
 }
 
 // accessService is served on admin.sock only.

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/latchkey-nas/latchkey/internal/access"
 	"github.com/latchkey-nas/latchkey/internal/fault"
@@ -94,6 +95,24 @@ func TestSignInOverBothDoors(t *testing.T) {
 		if err != nil || b.signer.password != "a>b" || len(texts.GetTexts()) != 1 {
 			t.Errorf("%s: change password: %v, %v", door, err, texts)
 		}
+	}
+}
+
+// Whoever tells of a person tells the same of them.
+func TestAPersonIsTheSameInEveryAnswer(t *testing.T) {
+	b := open(t, peer.Limits{})
+	cc := b.dial(peer.API, root)
+	want, err := latchkeyv1.NewIdentityServiceClient(cc).GetUser(bg(t), &latchkeyv1.GetUserRequest{Key: byName("alice")})
+	if err != nil || want.GetQualifiedName() == "" {
+		t.Fatalf("%v, %v", want, err)
+	}
+	in, err := latchkeyv1.NewLoginServiceClient(cc).Authenticate(bg(t), &latchkeyv1.AuthenticateRequest{Name: "alice", Password: []byte("pw"), Service: "sshd"})
+	if got := in.GetSession().GetUser(); err != nil || !proto.Equal(got, want) {
+		t.Errorf("signed in: %v, %v\nwant %v", got, err, want)
+	}
+	web, err := latchkeyv1.NewSsoServiceClient(cc).GetSession(bg(t), &latchkeyv1.GetSessionRequest{App: "photos", SessionToken: "good"})
+	if got := web.GetPerson().GetUser(); err != nil || !proto.Equal(got, want) {
+		t.Errorf("by a browser: %v, %v\nwant %v", got, err, want)
 	}
 }
 

@@ -13,7 +13,6 @@ import (
 	"github.com/latchkey-nas/latchkey/internal/grpcapi/rpcfault"
 	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/peer"
-	"github.com/latchkey-nas/latchkey/internal/resolve"
 	"github.com/latchkey-nas/latchkey/internal/secret"
 	"github.com/latchkey-nas/latchkey/internal/session"
 	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
@@ -122,7 +121,7 @@ func (s *ssoService) ExchangeCode(ctx context.Context, req *latchkeyv1.ExchangeC
 	if err != nil {
 		return nil, err
 	}
-	return &latchkeyv1.ExchangeCodeResponse{SessionToken: done.Token, Session: toWebSession(done.Session), Person: toWebPerson(p)}, nil
+	return &latchkeyv1.ExchangeCodeResponse{SessionToken: done.Token, Session: toWebSession(done.Session), Person: s.person(p)}, nil
 }
 
 func (s *ssoService) GetSession(ctx context.Context, req *latchkeyv1.GetSessionRequest) (*latchkeyv1.GetSessionResponse, error) {
@@ -133,7 +132,7 @@ func (s *ssoService) GetSession(ctx context.Context, req *latchkeyv1.GetSessionR
 	if err != nil {
 		return nil, err
 	}
-	return &latchkeyv1.GetSessionResponse{Session: toWebSession(in), Person: toWebPerson(p)}, nil
+	return &latchkeyv1.GetSessionResponse{Session: toWebSession(in), Person: s.person(p)}, nil
 }
 
 // filter reads whose sessions are meant.
@@ -234,13 +233,13 @@ func toWebSession(in *session.Session) *latchkeyv1.WebSession {
 	return w
 }
 
-func toWebPerson(p *session.Person) *latchkeyv1.WebPerson {
+func (s *ssoService) person(p *session.Person) *latchkeyv1.WebPerson {
 	w := &latchkeyv1.WebPerson{Username: p.Name(), Uid: uint32(p.UID()), Groups: p.GroupNames()}
 	for _, g := range p.GIDs() {
 		w.Gids = append(w.Gids, uint32(g))
 	}
 	if p.User != nil {
-		w.User = toUser(resolve.Entry{User: p.User})
+		w.User = shown(s.directory, p.User)
 	}
 	if p.Local != nil {
 		w.LocalAdmin = p.Local.Admin

@@ -180,8 +180,15 @@ func (r *Resolver) show(v View, e store.Entry) Entry {
 	default:
 		return shown
 	}
-	if c := shown.Common(); p.Domain.NetBIOS != "" && c.Account != "" {
-		shown.Qualified = p.Domain.NetBIOS + `\` + c.Account
-	}
+	shown.Qualified = r.Qualified(shown.Common())
 	return shown
+}
+
+// Qualified returns Entry.Qualified for a row that was found by somebody else.
+func (r *Resolver) Qualified(c *identity.Common) string {
+	domain := r.presentation.Load().Domain.NetBIOS
+	if domain == "" || c.Account == "" {
+		return ""
+	}
+	return domain + `\` + c.Account
 }
