@@ -114,8 +114,8 @@ func TestConfiguration(t *testing.T) {
 	}
 	s.cli(1, "config", "check")
 	s.sh("kill -9 " + s.worker())
-	if shell() != "/bin/zsh" {
-		t.Error("a worker started with a bad file does not go on with the old one")
+	if got := shell(); got != "/bin/zsh" {
+		t.Errorf("a worker started with a bad file does not go on with the old one: the shell is %q", got)
 	}
 
 	s.sh("rm /etc/latchkey/latchkey.toml; kill -HUP " + monitor)
