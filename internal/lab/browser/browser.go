@@ -3,6 +3,8 @@
 // Package browser drives a headless Chromium on a machine of the lab, as a
 // person would: it goes to pages, clicks, types, and looks. The rules of
 // accessibility are axe-core's.
+//
+// It knows nothing of the pages it goes to, and never ships.
 package browser
 
 import (

@@ -2,6 +2,9 @@
 
 // Command labctl starts a lab by hand: a domain shaped like Entra Domain
 // Services and boxes to try things in. A lab it starts stays until "down".
+//
+// It never ships. Of this machine it changes the lab's cache and its folder in
+// /run; `labctl deps` alone installs something, debootstrap.
 package main
 
 import (
