@@ -78,16 +78,10 @@ func (l *Login) try(ctx context.Context, a *attempt, password secret.Bytes) (*Re
 		a.event.How = "remembered"
 		return nil, fault.New(fault.BadCredential, "the password was refused a moment ago; it was not sent again")
 	}
-	settle := func(bool) {}
 	known := l.refused.good(p.user.Row, mark)
-	if !known {
-		if settle, err = l.budget.take(ctx, p.user.Row, a.req.source()); err != nil {
-			// Others may have spent it: the owner's password gets through.
-			if !errors.Is(err, errSpent) || !l.budget.mayCheck(p.user.Row, a.req.source()) || !l.matches(ctx, p.user, password) {
-				return nil, err
-			}
-			settle = func(bool) {}
-		}
+	settle, err := l.reserve(ctx, a, p, password, known)
+	if err != nil {
+		return nil, err
 	}
 	defer func() { settle(false) }()
 	var r *Result
@@ -136,6 +130,22 @@ func (l *Login) try(ctx context.Context, a *attempt, password secret.Bytes) (*Re
 		a.proved = a.proved || known
 	}
 	return nil, err
+}
+
+// reserve takes one try from the budget, unless the password is known to be right,
+// or proves so by the verifier: others may have spent what there is, and the owner
+// gets through. settle ends the try.
+func (l *Login) reserve(ctx context.Context, a *attempt, p *person, password secret.Bytes, known bool) (settle func(wrong bool), err error) {
+	free := func(bool) {}
+	if known {
+		return free, nil
+	}
+	row, source := p.user.Row, a.req.source()
+	settle, err = l.budget.take(ctx, row, source)
+	if errors.Is(err, errSpent) && l.budget.mayCheck(row, source) && l.matches(ctx, p.user, password) {
+		return free, nil
+	}
+	return settle, err
 }
 
 // isSilence says that no KDC answered, which was not known before: one that
