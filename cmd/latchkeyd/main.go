@@ -153,6 +153,7 @@ func work(ctx context.Context, file string, fd, connections int) error {
 
 	// The monitor hears from us before anything that takes time is begun.
 	reload := make(chan struct{}, 1)
+	web := make(chan func(*daemon.Daemon), 16) // in the order in which they came
 	lost := make(chan error, 1)
 	go func() {
 		lost <- client.Run(context.WithoutCancel(ctx), control.Handlers{Stop: stop, Reload: func() {
@@ -160,7 +161,10 @@ func work(ctx context.Context, file string, fd, connections int) error {
 			case reload <- struct{}{}:
 			default: // one that is waiting will do
 			}
-		}})
+		},
+			ServeWeb: func(listener *os.File) { web <- func(d *daemon.Daemon) { d.ServeWeb(listener) } },
+			LeaveWeb: func() { web <- (*daemon.Daemon).LeaveWeb },
+		})
 		stop()
 	}()
 	log, level := newLog(file)
@@ -176,6 +180,16 @@ func work(ctx context.Context, file string, fd, connections int) error {
 				return
 			case <-reload:
 				d.Reload()
+			}
+		}
+	}()
+	go func() { // the monitor waits for it, whatever else is under way
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case change := <-web:
+				change(d)
 			}
 		}
 	}()

@@ -99,6 +99,7 @@ type Daemon struct {
 	life   context.Context
 
 	took timings
+	webs webListeners
 
 	keyKick chan struct{} // wakes the keeper of the machine's key
 
@@ -110,7 +111,8 @@ type Daemon struct {
 // New opens the store and prepares the doors. It fails only where not even an
 // explanation could be served.
 func New(ctx context.Context, opt Options) (*Daemon, error) {
-	d := &Daemon{opt: opt, log: opt.Log, life: ctx, keyKick: make(chan struct{}, 1), adminKick: make(chan struct{}, 1)}
+	d := &Daemon{opt: opt, log: opt.Log, life: ctx, keyKick: make(chan struct{}, 1), adminKick: make(chan struct{}, 1),
+		webs: webListeners{ready: make(chan struct{})}}
 	var err error
 	if d.settings, err = openSettings(opt); err != nil {
 		return nil, err
@@ -198,9 +200,17 @@ func (d *Daemon) Run(ctx context.Context) error {
 	for _, ln := range d.opt.Listeners[peer.Auth] {
 		all.Go(func() { fail(d.forward.Serve(ln)) })
 	}
-	for _, ln := range d.opt.Listeners[peer.Web] {
-		all.Go(func() { fail(d.web.Serve(ln)) })
+	d.webs.serve = func(ln *peer.Listener) {
+		all.Go(func() {
+			if err := d.web.Serve(ln); d.webs.has(ln) {
+				fail(err)
+			}
+		})
 	}
+	for _, ln := range d.opt.Listeners[peer.Web] {
+		d.webs.add(ln)
+	}
+	close(d.webs.ready)
 	for _, ln := range d.opt.Listeners[peer.Metrics] {
 		all.Go(func() { fail(d.serveMetrics(ctx, ln)) })
 	}
@@ -229,6 +239,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 func (d *Daemon) close(all *sync.WaitGroup) {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
+	d.webs.end()
 	stopped := make(chan struct{})
 	go func() { defer close(stopped); d.halt() }()
 	d.doors.Stop(ctx)

@@ -46,6 +46,8 @@ type heard struct {
 // start starts a worker: another user, no capability and no way to get any, the
 // listeners and its end of the socketpair. It dies with us.
 func (m *Monitor) start() (*life, error) {
+	m.arranging.Lock()
+	defer m.arranging.Unlock()
 	conn, theirs, err := control.Pair()
 	if err != nil {
 		return nil, err
@@ -57,10 +59,6 @@ func (m *Monitor) start() (*life, error) {
 		if v, ok := os.LookupEnv(name); ok {
 			cmd.Env = append(cmd.Env, name+"="+v)
 		}
-	}
-	select {
-	case <-m.renew: // this one gets all that are open now
-	default:
 	}
 	handedOver, err := m.handedOver().HandOver(cmd)
 	if err != nil {
@@ -104,6 +102,7 @@ func (m *Monitor) start() (*life, error) {
 	if err := conn.Send(0, &control.Welcome{Started: m.started, Restarts: m.restarts, LastEnd: m.lastEnd}, nil); err != nil {
 		m.log.Debug("the worker was gone before its welcome", "error", err)
 	}
+	m.life = l
 	return l, nil
 }
 
@@ -149,9 +148,6 @@ func (l *life) hear() {
 	}
 }
 
-// renewed is how a worker ends that the monitor itself replaced.
-const renewed = "replaced"
-
 // watch stays with one worker until it has ended, and says how. When ctx ends
 // it asks the worker to stop, and kills it when it takes too long.
 func (m *Monitor) watch(ctx context.Context, l *life, hup <-chan os.Signal) string {
@@ -167,7 +163,6 @@ func (m *Monitor) watch(ctx context.Context, l *life, hup <-chan os.Signal) stri
 	silent, why := 0, ""
 	stopping := ctx.Done()
 	var deadline <-chan time.Time
-	planned := false
 	kill := func(reason string) {
 		if why == "" {
 			why = reason
@@ -194,21 +189,9 @@ func (m *Monitor) watch(ctx context.Context, l *life, hup <-chan os.Signal) stri
 			m.notify(daemon.SdNotifyStopping)
 			_ = l.conn.Send(0, &control.Stop{}, nil)
 			deadline = time.After(stopTime)
-		case <-m.renew:
-			if stopping != nil && deadline == nil {
-				planned, deadline = true, time.After(stopTime)
-				_ = l.conn.Send(0, &control.Stop{}, nil)
-			}
 		case <-deadline:
-			if planned {
-				_ = l.cmd.Process.Kill()
-				continue
-			}
 			kill(fmt.Sprintf("killed: it did not stop within %s", stopTime))
 		case <-l.exited:
-			if planned && ctx.Err() == nil {
-				return renewed
-			}
 			if why != "" {
 				return why
 			}

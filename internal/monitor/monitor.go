@@ -75,11 +75,12 @@ type Options struct {
 type Monitor struct {
 	opt       Options
 	log       *slog.Logger
+	arranging sync.Mutex // held while sockets are opened and closed, and while a worker starts with them
 	mu        sync.Mutex // guards listeners
 	listeners peer.Listeners
 	keeper    *peer.Keeper                       // accepts at winbind's pipes
 	wanted    func(*config.Config) []peer.Socket // nil: those that are open, in tests
-	renew     chan struct{}                      // the worker has to be replaced
+	life      *life                              // the worker that was started last; guarded by arranging
 	started   time.Time
 	restarts  uint32
 	lastEnd   string
@@ -130,7 +131,7 @@ func New(opt Options) (*Monitor, error) {
 }
 
 func newMonitor(opt Options, cfg *config.Loaded, listeners peer.Listeners) *Monitor {
-	m := &Monitor{opt: opt, log: opt.Log, listeners: listeners, keeper: peer.NewKeeper(opt.Log), started: time.Now(), renew: make(chan struct{}, 1),
+	m := &Monitor{opt: opt, log: opt.Log, listeners: listeners, keeper: peer.NewKeeper(opt.Log), started: time.Now(),
 		program:   program(),
 		arguments: []string{"latchkeyd", "worker", "--config", opt.ConfigFile},
 		checks:    make(chan struct{}, maxChecks),
@@ -200,11 +201,6 @@ func (m *Monitor) Run(ctx context.Context) error {
 				m.notify(daemon.SdNotifyStopping)
 				m.log.Info("latchkeyd has stopped", "worker", end)
 				return nil
-			}
-			if end == renewed {
-				m.log.Info("the worker has been replaced, for other sockets")
-				failed = 0
-				continue
 			}
 			m.restarts++
 			m.lastEnd = end

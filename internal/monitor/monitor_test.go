@@ -75,7 +75,18 @@ func testWorker(mode string) error {
 		stop = func() {}
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- client.Run(ctx, control.Handlers{Reload: func() { reloads.Add(1) }, Stop: stop}) }()
+	web := &webs{}
+	for _, ln := range listeners[peer.Web] {
+		web.add(ln)
+	}
+	go func() {
+		ended <- client.Run(ctx, control.Handlers{Reload: func() { reloads.Add(1) }, Stop: stop, LeaveWeb: web.leave,
+			ServeWeb: func(f *os.File) {
+				if ln, err := peer.TakeOver(f, peer.Web); err == nil {
+					web.add(ln)
+				}
+			}})
+	}()
 	go func() {
 		for {
 			c, err := listeners.First(peer.API).Accept()

@@ -26,7 +26,7 @@ func checker(t *testing.T, script string) *Monitor {
 // and nothing of our environment; what it answers reaches the other end.
 func TestCheckPassword(t *testing.T) {
 	t.Setenv("LATCHKEY_SECRET", "x")
-	m := checker(t, `[ "$*" = pam-check ] && [ -z "$LATCHKEY_SECRET" ] && [ "$(env | grep -c LATCHKEY)" = 0 ] && printf '\007\000\000\000' >&3`)
+	m := checker(t, `[ "$*" = pam-check ] && [ -z "$LATCHKEY_SECRET" ] && [ "$(env | grep -c LATCHKEY)" = 0 ] && dd bs=65536 count=1 <&3 >/dev/null 2>&1 && printf '\007\000\000\000' >&3`)
 	ours, theirs, err := pamcheck.Pair()
 	if err != nil {
 		t.Fatal(err)

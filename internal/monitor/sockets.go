@@ -16,6 +16,7 @@ import (
 	"github.com/latchkey-nas/latchkey/internal/config"
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/identity"
+	"github.com/latchkey-nas/latchkey/internal/monitor/control"
 	"github.com/latchkey-nas/latchkey/internal/peer"
 )
 
@@ -115,82 +116,127 @@ func openPatiently(s peer.Socket) (*peer.Listener, error) {
 	}
 }
 
-// renewDelay lets the answer to the one who changed the configuration go out
-// before its worker is asked to end.
-const renewDelay = 100 * time.Millisecond
-
 // arrange opens the sockets that cfg asks for and closes those of winbind and the
-// web that it no longer does. Where the web's changed, the worker is replaced by
-// one that has it, and callers wait in the queues meanwhile; the connections of
-// winbind's pipes are handed over one by one. What systemd opened is systemd's to
-// close.
+// web that it no longer does. The worker goes on: it is given the web's listener,
+// and the connections of winbind's pipes one by one. What systemd opened is
+// systemd's to close.
 func (m *Monitor) arrange(cfg *config.Config) error {
 	if m.wanted == nil {
 		return nil
 	}
+	m.arranging.Lock()
+	defer m.arranging.Unlock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var trouble []error
-	changed := false
-	want := map[peer.Name]string{}
+	want := map[peer.Name]bool{}
 	for _, s := range m.wanted(cfg) {
-		want[s.Name] = s.Path
-		if have := m.listeners.First(s.Name); have != nil && !moved(have, s) {
+		want[s.Name] = true
+		if s.Name == peer.Web {
+			trouble = append(trouble, m.arrangeWeb(s))
 			continue
-		} else if have != nil {
-			for _, ln := range m.listeners[s.Name] {
-				trouble = append(trouble, ln.Close())
-			}
-			delete(m.listeners, s.Name)
-			changed = true
+		}
+		if m.listeners.First(s.Name) != nil {
+			continue
 		}
 		ln, err := peer.Open(s)
 		if err != nil {
-			trouble = append(trouble, err)
+			trouble = append(trouble, fault.Wrap(fault.Unknown, "open the sockets of the new configuration in "+filepath.Dir(s.Path), err))
 			continue
 		}
-		m.log.Info("a socket has been opened", "name", string(s.Name), "at", s.Path+s.Address)
+		m.log.Info("a socket has been opened", "name", string(s.Name), "at", s.Path)
 		m.listeners[s.Name] = append(m.listeners[s.Name], ln)
 		if isPipe(s.Name) { // its connections go to the worker that there is
 			m.keep(ln)
-			continue
 		}
-		changed = true
 	}
 	for name := range m.listeners {
-		if !comesAndGoes(name) {
-			continue
+		if !want[name] && comesAndGoes(name) {
+			trouble = append(trouble, m.leave(name))
 		}
-		if _, ok := want[name]; ok {
-			continue
-		}
-		for _, ln := range m.listeners[name] {
-			at := ln.Addr().String()
-			trouble = append(trouble, ln.Close())
-			if isPipe(name) { // the file stays where systemd holds the socket
-				if err := os.Remove(at); err != nil && !errors.Is(err, fs.ErrNotExist) {
-					trouble = append(trouble, err)
-				}
+	}
+	return errors.Join(trouble...)
+}
+
+// leave closes the listeners of a name for good. The caller holds mu.
+func (m *Monitor) leave(name peer.Name) error {
+	var trouble []error
+	if name == peer.Web {
+		m.tell(&control.LeaveWeb{}, nil)
+	}
+	for _, ln := range m.listeners[name] {
+		at := ln.Addr().String()
+		trouble = append(trouble, ln.Close())
+		if isPipe(name) { // the file stays where systemd holds the socket
+			if err := os.Remove(at); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				trouble = append(trouble, err)
 			}
 		}
-		m.log.Info("a socket has been closed", "name", string(name))
-		delete(m.listeners, name)
-		if isPipe(name) { // the worker ends what is open
-			m.keeper.Forget(name)
-			m.withdraw(name)
-			continue
-		}
-		changed = true
 	}
-	if changed {
-		time.AfterFunc(renewDelay, func() {
-			select {
-			case m.renew <- struct{}{}:
-			default: // one is on its way
+	m.log.Info("a socket has been closed", "name", string(name))
+	delete(m.listeners, name)
+	if isPipe(name) { // the worker ends what is open
+		m.keeper.Forget(name)
+		m.withdraw(name)
+	}
+	return errors.Join(trouble...)
+}
+
+// webPatience is how long the worker may take to close the web's listener, where
+// the new one wants the same port.
+const webPatience = time.Second
+
+// arrangeWeb has the web listen where s says: there before it leaves where it was,
+// if that can be; if not at all, it stays where it was. The caller holds mu.
+func (m *Monitor) arrangeWeb(s peer.Socket) error {
+	old := m.listeners.First(peer.Web)
+	if old != nil && !moved(old, s) {
+		return nil
+	}
+	ln, err := peer.Open(s)
+	if old != nil && (err == nil || fault.Is(err, fault.Conflict)) {
+		before := peer.Socket{Name: peer.Web, Address: old.Addr().String()}
+		err = errors.Join(err, m.leave(peer.Web))
+		if ln == nil {
+			for began := time.Now(); ln == nil && time.Since(began) < webPatience; time.Sleep(5 * time.Millisecond) {
+				ln, err = peer.Open(s)
 			}
-		})
+		}
+		if ln == nil {
+			var back error
+			if ln, back = peer.Open(before); back != nil {
+				return errors.Join(err, back)
+			}
+		}
 	}
-	return fault.Wrap(fault.Unknown, "open the sockets of the new configuration in "+filepath.Dir(cfg.Samba.Pipe), errors.Join(trouble...))
+	if ln == nil {
+		return err
+	}
+	m.log.Info("a socket has been opened", "name", string(peer.Web), "at", ln.Addr().String())
+	m.listeners[peer.Web] = append(m.listeners[peer.Web], ln)
+	m.tell(&control.ServeWeb{}, ln)
+	return err
+}
+
+// tell gives the worker a message, with a listener or without. One that is gone
+// does not matter: the next gets what is open then.
+func (m *Monitor) tell(what control.Message, ln *peer.Listener) {
+	if m.life == nil {
+		return
+	}
+	var file *os.File
+	if ln != nil {
+		f, err := ln.File()
+		if err != nil {
+			m.log.Error("a socket cannot be handed to the worker", "error", err)
+			return
+		}
+		defer f.Close()
+		file = f
+	}
+	if err := m.life.conn.Send(0, what, file); err != nil {
+		m.log.Debug("the worker was not told", "what", what.Verb().String(), "error", err)
+	}
 }
 
 // keep accepts at a pipe of winbind. Smbd's client does not ask a second time when

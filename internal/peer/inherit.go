@@ -99,6 +99,17 @@ func parseNames(count, fdnames string) ([]Name, error) {
 	return list, nil
 }
 
+// TakeOver makes a listener of a descriptor that another process of ours sent, on
+// the same terms as Inherited. The file is closed.
+func TakeOver(f *os.File, name Name) (*Listener, error) {
+	defer f.Close()
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, firstFD)
+	if err != nil {
+		return nil, fault.Wrap(fault.Internal, "take over the listener "+string(name), err)
+	}
+	return takeOver(fd, name)
+}
+
 func takeOver(fd int, name Name) (*Listener, error) {
 	unix.CloseOnExec(fd)
 	file := os.NewFile(uintptr(fd), string(name))

@@ -32,8 +32,10 @@ type Client struct {
 // Handlers are what the worker does when the monitor wants something. They are
 // called one after the other and return soon.
 type Handlers struct {
-	Reload func()
-	Stop   func()
+	Reload   func()
+	Stop     func()
+	ServeWeb func(listener *os.File) // who gets it closes it
+	LeaveWeb func()
 }
 
 // NewClient waits for the monitor's welcome.
@@ -85,6 +87,10 @@ func (c *Client) hear(h Handlers) error {
 			h.Reload()
 		case *Stop:
 			h.Stop()
+		case *ServeWeb:
+			h.ServeWeb(file)
+		case *LeaveWeb:
+			h.LeaveWeb()
 		case *Answer:
 			c.mu.Lock()
 			if answer := c.waiting[number]; answer != nil {

@@ -56,12 +56,14 @@ const (
 	verbWithdraw
 	verbCheckPassword
 	verbAdmit
+	verbServeWeb
+	verbLeaveWeb
 )
 
 // String names the verb for logs.
 func (v Verb) String() string {
 	names := [...]string{"", "welcome", "reload", "stop", "answer", "heartbeat", "ready",
-		"publish-snapshot", "install-host-keys", "remove-host-keys", "reconfigured", "withdraw-snapshot", "check-password", "admit-administrators"}
+		"publish-snapshot", "install-host-keys", "remove-host-keys", "reconfigured", "withdraw-snapshot", "check-password", "admit-administrators", "serve-web", "leave-web"}
 	if v == 0 || int(v) >= len(names) {
 		return fmt.Sprintf("verb %d", uint8(v))
 	}
@@ -87,6 +89,11 @@ type (
 	Reload struct{}
 	// Stop asks the worker to end in good order.
 	Stop struct{}
+	// ServeWeb gives the worker one more listener for the web, the attached one.
+	ServeWeb struct{}
+	// LeaveWeb asks the worker to close the listeners that it has for the web; what
+	// was accepted at them goes on.
+	LeaveWeb struct{}
 	// Answer says how a request went. The zero Kind is success.
 	Answer struct {
 		Kind   fault.Kind
@@ -148,6 +155,8 @@ func (*Reconfigured) Verb() Verb  { return verbReconfigured }
 func (*Withdraw) Verb() Verb      { return verbWithdraw }
 func (*CheckPassword) Verb() Verb { return verbCheckPassword }
 func (*Admit) Verb() Verb         { return verbAdmit }
+func (*ServeWeb) Verb() Verb      { return verbServeWeb }
+func (*LeaveWeb) Verb() Verb      { return verbLeaveWeb }
 
 // blank returns an empty message of the kind, nil for one that is not listed.
 func blank(v Verb) Message {
@@ -178,6 +187,10 @@ func blank(v Verb) Message {
 		return &CheckPassword{}
 	case verbAdmit:
 		return &Admit{}
+	case verbServeWeb:
+		return &ServeWeb{}
+	case verbLeaveWeb:
+		return &LeaveWeb{}
 	}
 	return nil
 }
@@ -185,7 +198,7 @@ func blank(v Verb) Message {
 // CarriesFile says whether a message of this kind comes with exactly one
 // descriptor; all others come with none.
 func CarriesFile(m Message) bool {
-	return m.Verb() == verbPublish || m.Verb() == verbCheckPassword
+	return m.Verb() == verbPublish || m.Verb() == verbCheckPassword || m.Verb() == verbServeWeb
 }
 
 // Encode returns the packet of a message. Texts that are too long are cut,
@@ -321,6 +334,10 @@ func (*CheckPassword) append(b []byte) []byte { return b }
 func (*CheckPassword) read(*reader)           {}
 func (*Withdraw) append(b []byte) []byte      { return b }
 func (*Withdraw) read(*reader)                {}
+func (*ServeWeb) append(b []byte) []byte      { return b }
+func (*ServeWeb) read(*reader)                {}
+func (*LeaveWeb) append(b []byte) []byte      { return b }
+func (*LeaveWeb) read(*reader)                {}
 
 // reader takes fields off the front. After the first thing that is not there,
 // or not as it should be, everything it returns is empty and bad is set.

@@ -28,7 +28,7 @@ func all() []Message {
 		&Answer{Kind: fault.Denied, Failed: true, Text: "gid 27 is below 1000", Remedy: "look at the snapshot"},
 		&Heartbeat{}, &Ready{}, &Publish{},
 		&InstallKeys{Host: host, Keytab: secret.Own([]byte{5, 2, 0, 0})},
-		&RemoveKeys{Host: host}, &Reconfigured{}, &Withdraw{}, &CheckPassword{},
+		&RemoveKeys{Host: host}, &Reconfigured{}, &Withdraw{}, &CheckPassword{}, &ServeWeb{}, &LeaveWeb{},
 		&Admit{UIDs: []uint32{100001104, 100001108}, GIDs: []uint32{100001201}},
 	}
 }
