@@ -188,7 +188,8 @@ func TestAppsDoNotNoticeAKilledWorker(t *testing.T) {
 	s.try(err)
 	_, rest, _ := strings.Cut(string(manual), "```json\n")
 	config, _, _ := strings.Cut(rest, "```")
-	people := latchkeyv1.NewIdentityServiceClient(s.dial("api.sock", grpc.WithDefaultServiceConfig(config)))
+	cc := s.dial("api.sock", grpc.WithDefaultServiceConfig(config))
+	people := latchkeyv1.NewIdentityServiceClient(cc)
 	stop := make(chan struct{})
 	var apps sync.WaitGroup
 	var calls atomic.Int64
@@ -217,4 +218,7 @@ func TestAppsDoNotNoticeAKilledWorker(t *testing.T) {
 	}
 	close(stop)
 	apps.Wait()
+	if watch := cc.GetMethodConfig(latchkeyv1.IdentityService_WatchIdentities_FullMethodName); watch.Timeout != nil {
+		t.Errorf("a watch would end after %v", *watch.Timeout)
+	}
 }
