@@ -98,7 +98,7 @@ func (s *Server) negotiate(w http.ResponseWriter, r *http.Request) {
 		if err == nil {
 			why = "denied" // by negotiate_groups
 		}
-		s.showSignIn(w, r, http.StatusOK, g, signInPage{Notice: s.noTicket(r, why)})
+		s.showSignIn(w, r, http.StatusOK, g, signInPage{Notice: s.noTicket(r, why), Neutral: true})
 	}
 }
 

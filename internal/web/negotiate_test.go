@@ -37,7 +37,7 @@ func TestNegotiateAsksOnce(t *testing.T) {
 	}
 	for token, notice := range map[string]string{"ntlm": "signin.noticket", "used": "test.why.replay", "\xff": "test.why.replay"} {
 		v.header = negotiate(token)
-		if a := v.get(there); !strings.Contains(html.UnescapeString(a.text), s.en(notice)) {
+		if a := v.get(there); !strings.Contains(html.UnescapeString(a.text), `<p class="note" role="status">`+s.en(notice)) {
 			t.Errorf("token %q: the page does not say %q:\n%s", token, s.en(notice), a.text)
 		}
 		if a := v.get(there); a.StatusCode != 200 || a.Header.Get("WWW-Authenticate") != "" || !strings.Contains(a.text, `action="/auth/password"`) || v.jar[session.Cookie] != "" {

@@ -88,6 +88,7 @@ func goalIn(r *http.Request) goal {
 // signInPage is data of the sign-in page.
 type signInPage struct {
 	Wrong, Notice, Product string
+	Neutral                bool   // the notice is no good news
 	Entra, Computer        string // where the buttons lead; empty: no button
 	Away                   bool
 	Return, Request, Name  string
