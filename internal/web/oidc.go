@@ -46,7 +46,7 @@ func (s *Server) oidcStart(w http.ResponseWriter, r *http.Request) {
 // of what it began here. It is moved once: a proxy may change the name.
 func (s *Server) elsewhere(r *http.Request) (string, bool) {
 	base, q := s.c.Sessions.Base(), r.URL.Query()
-	if base == "" || fault.Is(s.c.Sessions.Ready(), fault.NotFound) || strings.EqualFold(base, "https://"+strings.TrimSuffix(r.Host, ":443")) || q.Has("moved") {
+	if base == "" || fault.Is(s.c.Sessions.Ready(), fault.NotFound) || strings.EqualFold(strings.TrimSuffix(base, ":443"), "https://"+strings.TrimSuffix(r.Host, ":443")) || q.Has("moved") {
 		return "", false
 	}
 	q.Set("moved", "1")

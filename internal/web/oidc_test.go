@@ -211,9 +211,9 @@ func TestSignInWithEntraByAnotherName(t *testing.T) {
 			t.Errorf("by %s for the second time: to %s", host, a.Header.Get("Location"))
 		}
 	}
-	for _, host := range []string{"nas.contoso.test:8443", "NAS.Contoso.test:8443"} {
+	for host, base := range map[string]string{"nas.contoso.test:8443": s.base, "NAS.Contoso.test:8443": s.base, "192.0.2.7": "https://192.0.2.7:443", "192.0.2.7:443": "https://192.0.2.7"} {
 		v := s.visitor()
-		v.host = host
+		v.host, s.base = host, base
 		if a := v.get("/auth/oidc/start"); !strings.HasPrefix(a.Header.Get("Location"), "http://127.0.0.1:") {
 			t.Errorf("by %s: to %s", host, a.Header.Get("Location"))
 		}

@@ -77,6 +77,7 @@ type site struct {
 	stack    *stack
 	settings *Settings
 	clock    atomic.Int64 // seconds ahead
+	base     string
 	provider session.Provider
 	// accept decides about who comes from the provider.
 	accept func(oid string) (*login.Result, error)
@@ -91,7 +92,7 @@ func open(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	s := &site{t: t, stack: &stack{}, log: &strings.Builder{}, settings: &Settings{Negotiate: true, Hostnames: []string{"nas.contoso.test"}, Callbacks: []string{oidc.Callback, oidc.QNAPCallback}}}
+	s := &site{t: t, base: "https://nas.contoso.test:8443", stack: &stack{}, log: &strings.Builder{}, settings: &Settings{Negotiate: true, Hostnames: []string{"nas.contoso.test"}, Callbacks: []string{oidc.Callback, oidc.QNAPCallback}}}
 	now := func() time.Time { return time.Now().Add(time.Duration(s.clock.Load()) * time.Second) }
 	s.sessions, err = session.New(t.Context(), session.Config{Store: db, Log: slog.New(slog.DiscardHandler), Now: now,
 		Accept: func(_ context.Context, _ login.Request, _, oid string) (*login.Result, error) {
@@ -103,7 +104,7 @@ func open(t *testing.T) *site {
 		Provider: func() session.Provider { return s.provider },
 		Policy:   func(context.Context) (access.Policy, error) { return access.New(), nil },
 		Settings: func() session.Settings {
-			return session.Settings{Base: "https://nas.contoso.test:8443", Apps: []session.App{{Name: "photos", Redirects: []string{"https://photos.contoso.test/cb"}}}}
+			return session.Settings{Base: s.base, Apps: []session.App{{Name: "photos", Redirects: []string{"https://photos.contoso.test/cb"}}}}
 		}})
 	if err != nil {
 		t.Fatal(err)
