@@ -4,13 +4,10 @@ package config
 
 import (
 	"errors"
-	"maps"
 	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -199,115 +196,6 @@ func TestExample(t *testing.T) {
 	}
 }
 
-func write(t *testing.T, path, text string) string {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-func TestMerge(t *testing.T) {
-	dir := t.TempDir()
-	file := write(t, dir+"/latchkey.toml", "version = 1\n[directory]\nsync_interval = \"20s\"\ndns = [\"10.0.0.4\", \"[fd00::1]:5353\"]\n[log]\nlevel = \"warn\"\n[locked]\nkeys = [\"nss\", \"idmap.base\"]\n")
-	folder := dir + "/conf.d"
-	write(t, folder+"/10-a.toml", "[log]\nlevel = \"debug\"\n[directory]\ndns = [\"10.0.0.9\"]\n")
-	write(t, folder+"/20-b.toml", "[log]\nlevel = \"error\"\n[nss]\nshell = \"/bin/evil\"\n[idmap]\nbase = 5000\nmethod = \"sssd\"\n")
-	write(t, folder+"/30-c.txt", "nonsense")
-	l, err := Load(file, folder)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if l.Log.Level != "error" || l.Directory.SyncInterval != 20*time.Second || len(l.Directory.DNS) != 1 || l.Directory.DNS[0].String() != "10.0.0.9:53" {
-		t.Errorf("merged: got %+v", l.Config)
-	}
-	if l.NSS.Shell != "/bin/bash" || l.IDMap.Base != 0 || l.IDMap.Method != "sssd" {
-		t.Errorf("locked keys: got shell %s, base %d, method %s", l.NSS.Shell, l.IDMap.Base, l.IDMap.Method)
-	}
-	if len(l.Warnings) != 2 || l.Warnings[0].Line != 4 || l.Warnings[1].Line != 6 {
-		t.Errorf("warnings: got %v, want lines 4 and 6", l.Warnings)
-	}
-	if got, want := l.Origin["log.level"], folder+"/20-b.toml:2"; got != want {
-		t.Errorf("origin: got %s, want %s", got, want)
-	}
-	write(t, folder+"/40-d.toml", "[locked]\nkeys = []\n")
-	if _, err := Load(file, folder); err == nil || !strings.Contains(err.Error(), "40-d.toml:2: only latchkey.toml locks keys") {
-		t.Errorf("locking in conf.d: got %v", err)
-	}
-}
-
-func TestMissingFiles(t *testing.T) {
-	dir := t.TempDir()
-	if _, err := Load(dir+"/none.toml", dir+"/none.d"); !fault.Is(err, fault.NotFound) {
-		t.Errorf("a named file that is not there: got %v, want not found", err)
-	}
-	l, err := Load("", dir+"/none.d")
-	if err != nil || !reflect.DeepEqual(l.Config, Default()) {
-		t.Errorf("no file: got %v, %v; want the defaults", l, err)
-	}
-}
-
-func TestSet(t *testing.T) {
-	dir := t.TempDir()
-	file := write(t, dir+"/latchkey.toml", "version = 1\n[locked]\nkeys = [\"idmap\"]\n")
-	folder := dir + "/conf.d"
-	if err := os.Mkdir(folder, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for _, test := range []struct {
-		key, value string
-		show       string     // of the key afterwards
-		kind       fault.Kind // of the error; Unknown: none
-	}{
-		{"directory.people", "hybrid", `"hybrid"`, fault.Unknown},
-		{"directory.people", `"cloud-only"`, `"cloud-only"`, fault.Unknown},
-		{"directory.people", "hybird", `"cloud-only"`, fault.Malformed},
-		{"directory.tenant", "8B0F2A6E-3C4D-4E5F-9A1B-2C3D4E5F6A7B", `"8b0f2a6e-3c4d-4e5f-9a1b-2c3d4e5f6a7b"`, fault.Unknown},
-		{"directory.dns", `["10.0.0.4", "10.0.0.5"]`, `["10.0.0.4", "10.0.0.5"]`, fault.Unknown},
-		{"directory.dns", "10.0.0.6", `["10.0.0.6"]`, fault.Unknown},
-		{"directory.max_deletions", "20", "20", fault.Unknown},
-		{"directory.max_deletions", "0", "20", fault.Malformed},
-		{"nss.enumerate", "false", "false", fault.Unknown},
-		{"nss.shell", "/bin/zsh", `"/bin/zsh"`, fault.Unknown},
-		{"nss.shell", "zsh", `"/bin/zsh"`, fault.Malformed},
-		{"nss.override", `[{ group = "Désigners", shell = "/bin/sh" }]`, `[{ group = "Désigners", shell = "/bin/sh" }]`, fault.Unknown},
-		{"nss.override", `[{ grop = "x" }]`, `[{ group = "Désigners", shell = "/bin/sh" }]`, fault.Malformed},
-		{"names.reserved", `["a\"b"]`, "['a\"b']", fault.Unknown},
-		{"idmap.method", "sssd", `"rid"`, fault.Denied},
-		{"locked.keys", `["log"]`, `["idmap"]`, fault.Denied},
-		{"version", "1", "1", fault.Denied},
-		{"log.level", "info\n[idmap]\nbase = 1000", `"info"`, fault.Malformed},
-		{"log.levl", "info", "", fault.Malformed},
-		{"nss.shell", "", `"/bin/bash"`, fault.Unknown},
-	} {
-		_, err := set(file, folder, test.key, test.value)
-		if got := fault.KindOf(err); got != test.kind || (err == nil) != (test.kind == fault.Unknown) {
-			t.Errorf("set %s %s: got %v (%v), want %v", test.key, test.value, got, err, test.kind)
-		}
-		l, err := Load(file, folder)
-		if err != nil {
-			t.Fatalf("after set %s %s: %v", test.key, test.value, err)
-		}
-		if k, ok := Lookup(test.key); ok {
-			if got := k.Value(&l.Config); got != test.show {
-				t.Errorf("after set %s %s: got %s, want %s", test.key, test.value, got, test.show)
-			}
-		}
-	}
-	write(t, folder+"/99-last.toml", "[log]\nlevel = \"debug\"\n")
-	if _, err := set(file, folder, "log.level", "warn"); !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "99-last.toml:2") {
-		t.Errorf("set what a later file sets: got %v, want a conflict that names it", err)
-	}
-	left, err := filepath.Glob(folder + "/.set-*")
-	if err != nil || len(left) != 0 {
-		t.Errorf("trial files left behind: %v %v", left, err)
-	}
-}
-
-// Files as editors of Windows write them.
 func TestMarkAndLineEndsOfWindows(t *testing.T) {
 	l, err := Parse("latchkey.toml", []byte("\ufeffversion = 1\r\n[nss]\r\nshell = \"/bin/zsh\"\r\n"))
 	if err != nil || l.NSS.Shell != "/bin/zsh" || l.Origin["nss.shell"] != "latchkey.toml:3" {
@@ -364,95 +252,4 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
-}
-
-func TestSsoKeysAreAllSetOrNone(t *testing.T) {
-	folder := t.TempDir()
-	file := filepath.Join(t.TempDir(), "latchkey.toml")
-	if err := os.WriteFile(file, []byte("version = 1\n[locked]\nkeys = [\"sso.authority\"]\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	good := map[string]string{"sso.tenant": "8b0f2a6e-3c4d-4e5f-9a1b-2c3d4e5f6a7b", "sso.client": "1f6a2f0c-51c5-4e0e-9f6b-7a3c7d1e2b90",
-		"sso.app": `[{ name = "photos", user = "www-data", redirect = ["https://photos.test/cb", "https://photos.test/cb2"] }]`}
-	if _, err := Trial(file, folder, good); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(filepath.Join(folder, SetFile)); err == nil {
-		t.Error("a trial wrote a file")
-	}
-	for what, more := range map[string][2]string{
-		"locked": {"sso.authority", "https://login.microsoftonline.us/{tenant}/v2.0"}, "http": {"sso.redirect_uri", "http://nas.test/cb"},
-		"fragment": {"sso.redirect_uri", "https://nas.test/cb#x"}, "short id": {"sso.client", "1f6a2f0c"}, "a day": {"sso.secret_expires", "June"},
-		"an app without a name": {"sso.app", `[{ user = "root", redirect = ["https://a.test/cb"] }]`},
-		"an app without URIs":   {"sso.app", `[{ name = "a", user = "root", redirect = [] }]`},
-		"an app with http":      {"sso.app", `[{ name = "a", user = "root", redirect = ["http://a.test/cb"] }]`},
-	} {
-		values := maps.Clone(good)
-		values[more[0]] = more[1]
-		if _, err := SetAll(file, folder, values); err == nil {
-			t.Errorf("%s: it was taken", what)
-		}
-		if l, err := Load(file, folder); err != nil || !l.SSO.Tenant.IsZero() {
-			t.Errorf("%s: half of it counts: %v, %v", what, l, err)
-		}
-	}
-	l, err := SetAll(file, folder, good)
-	if err != nil {
-		t.Fatal(err)
-	}
-	again, err := Parse("text", []byte(l.Text()))
-	if err != nil {
-		t.Fatalf("%v\n%s", err, l.Text())
-	}
-	for _, l := range []*Loaded{l, again} {
-		if len(l.SSO.Apps) != 1 || len(l.SSO.Apps[0].Redirects) != 2 || l.SSO.Apps[0].User != "www-data" || l.SSO.Client.String() != good["sso.client"] {
-			t.Errorf("got %+v", l.SSO)
-		}
-	}
-}
-
-// TestListWithAMistakeIsNoName: `["*"]` must not become the name of somebody.
-func TestListWithAMistakeIsNoName(t *testing.T) {
-	folder, file := t.TempDir(), filepath.Join(t.TempDir(), "latchkey.toml")
-	if err := os.WriteFile(file, []byte("version = 1\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for text, want := range map[string]string{`["*"]`: "is everybody", `["alice", "%*"]`: "is everybody", `["", "x"]`: "api.admins", `*`: "is everybody",
-		`["%AAD DC Administrators", "S-1-5-21-1-2-3-1103"]`: "", `alice`: ""} {
-		_, err := set(file, folder, "api.admins", text)
-		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v, want %q", text, err, want)
-		}
-	}
-	for text, good := range map[string]bool{"altSecurityIdentities": true, "extensionAttribute5": true, "": true, "a b": false, "1x": false, "x)(y=*": false} {
-		if _, err := set(file, folder, "directory.ssh_keys", text); (err == nil) != good {
-			t.Errorf("directory.ssh_keys = %q: %v", text, err)
-		}
-	}
-}
-
-func TestAppsAsPeopleWriteThem(t *testing.T) {
-	l, err := Parse("c", []byte("version = 1\n[sso]\nidle = \"1h\"\n[[sso.app]]\nname = \"photos\"\nuser = \"www-data\"\nredirect = \"https://photos.test/cb\"\n\n[[sso.app]]\nname = \"notes\"\nuser = \"gid:44\"\nredirect = [\"https://notes.test/cb\"]\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(l.SSO.Apps) != 2 || l.SSO.Apps[0].Redirects[0] != "https://photos.test/cb" || l.SSO.Apps[1].User != "gid:44" {
-		t.Errorf("got %+v", l.SSO.Apps)
-	}
-	for text, want := range map[string]string{
-		"[[sso.app]]\nname = \"a\"\nuser = \"root\"\nredirct = \"https://a.test/cb\"\nredirect = \"https://a.test/cb\"\n":                                           "redirct",
-		"[[sso.app]]\nname = \"A b\"\nuser = \"root\"\nredirect = \"https://a.test/cb\"\n":                                                                          "entry 1: name",
-		"[sso]\napp = [{ name = \"a\", user = \"root\", redirect = \"https://a.test/cb\" }, { name = \"a\", user = \"root\", redirect = \"https://b.test/cb\" }]\n": "a is in it twice",
-		"[sso]\napp = [{ name = \"a\", user = \"root\", redirect = \"https://a.test/cb\" }, { name = \"b\", user = \"root\", redirect = \"https://a.test/cb\" }]\n": "https://a.test/cb is in it twice",
-		"[sso]\ntenant = \"x\"\n": "sso.tenant", "[sso]\nlifetime = \"1s\"\n": "sso.lifetime",
-	} {
-		if _, err := Parse("c", []byte("version = 1\n"+text)); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v, want %q", text, err, want)
-		}
-	}
-}
-
-// set is SetAll of one key.
-func set(file, folder, key, value string) (*Loaded, error) {
-	return SetAll(file, folder, map[string]string{key: value})
 }
