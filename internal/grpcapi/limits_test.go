@@ -4,8 +4,10 @@ package grpcapi_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -361,4 +363,27 @@ func TestAnUnknownMethodOfAnyService(t *testing.T) {
 	b := open(t, peer.Limits{})
 	err := b.dial(peer.API, user).Invoke(bg(t), "/latchkey.v1.IdentityService/Guess", &emptypb.Empty{}, &emptypb.Empty{})
 	want(t, "an unknown method", err, codes.PermissionDenied, "DENIED")
+}
+
+// What the documents say about limits is what holds.
+func TestLimitsAreAsDocumented(t *testing.T) {
+	l := peer.DefaultLimits()
+	for file, sentences := range map[string][]string{
+		"../../docs/apps.md": {fmt.Sprintf("%d connections, %d calls under way, %d watches (root: eight times as many); %d calls on a connection, %d KiB for a request, %d MiB for an answer",
+			l.ConnectionsPerUID, l.CallsPerUID, l.StreamsPerUID, l.StreamsPerConnection, l.RequestBytes>>10, l.AnswerBytes>>20)},
+		"../../proto/latchkey/v1/identity.proto": {fmt.Sprintf("at most %d watches, root %d", l.StreamsPerUID, 8*l.StreamsPerUID), fmt.Sprintf("A call has %.0f seconds", l.CallTimeout.Seconds()),
+			fmt.Sprintf("a request is over %d KiB", l.RequestBytes>>10), fmt.Sprintf("at most %d MiB", l.AnswerBytes>>20)},
+		"../../proto/latchkey/v1/admin.proto": {fmt.Sprintf("may take %.0f minutes", l.TaskTimeout.Minutes())},
+	} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain := strings.Join(strings.Fields(strings.ReplaceAll(string(text), "//", "")), " ")
+		for _, sentence := range sentences {
+			if !strings.Contains(plain, sentence) {
+				t.Errorf("%s does not say %q", file, sentence)
+			}
+		}
+	}
 }
