@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -205,14 +206,43 @@ func (w *world) zone(context.Context, directory.DC, *kerberos.Ticket) (zone, err
 	return w, w.zoneErr
 }
 
+// register and unregister do what a DNS server does with the object of a name:
+// it belongs to the account that made it, and is left behind dead.
 func (w *world) register(_ context.Context, host string, addrs []netip.Addr) (registered, error) {
+	_, account, err := (&fakeTree{w: w}).find(w.computer())
+	if err != nil {
+		return registered{}, err
+	}
+	owner := string(account["objectSid"][0])
+	if node, ok := w.objects[w.node(host)]; ok && string(node["owner"][0]) != owner {
+		return registered{}, fault.New(fault.Internal, "the DNS server answers SERVFAIL")
+	}
+	w.objects[w.node(host)] = attrs("objectClass", "dnsNode", "owner", owner)
 	w.names[host] = addrs
 	return registered{addrs: addrs}, nil
 }
 
 func (w *world) unregister(_ context.Context, host string, _ []netip.Addr) error {
 	delete(w.names, host)
+	if node, ok := w.objects[w.node(host)]; ok {
+		node["dNSTombstoned"] = [][]byte{[]byte("TRUE")}
+	}
 	return nil
+}
+
+// computer is the DN of the machine's account, node that of its DNS name.
+func (w *world) computer() string {
+	for dn, a := range w.objects {
+		if len(a["sAMAccountName"]) == 1 && string(a["sAMAccountName"][0]) == "NAS$" {
+			return dn
+		}
+	}
+	return "CN=nobody"
+}
+
+func (w *world) node(host string) string {
+	label, zone, _ := strings.Cut(host, ".")
+	return "DC=" + label + ",DC=" + zone + ",CN=MicrosoftDNS,DC=DomainDnsZones," + testBase
 }
 
 func (w *world) close() {}

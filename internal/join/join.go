@@ -231,7 +231,7 @@ func (j *Joiner) Join(ctx context.Context, req Request, progress func(Step)) (*M
 		m.Joined = old.Joined
 	}
 	if !req.NoDNSUpdate {
-		r.try(StepRegister, "Register "+m.FQDN+" in the domain's DNS", 90, func(s *Step) error { return j.register(ctx, s, m, dc) })
+		r.try(StepRegister, "Register "+m.FQDN+" in the domain's DNS", 90, func(s *Step) error { return j.register(ctx, s, m, dc, u.tree) })
 	}
 	kdcs := j.kdcs(ctx, p, dc)
 	if err := r.step(StepRemember, "Remember the membership", 96, func(s *Step) error {

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"os"
 	"strconv"
 	"time"
@@ -110,15 +109,12 @@ func (j *Joiner) leaveAs(ctx context.Context, r *run, m *store.Machine, user use
 		return err
 	}
 	defer u.tree.Close()
-	// The DNS server takes a ticket that was issued while the account was there.
-	z, zoneErr := j.openZone(ctx, m, dc)
+	own := j.openNames(ctx, m, dc) // while the account is there
+	defer own.close()
 	if err := r.step(StepDelete, "Delete the computer account", 70, func(s *Step) error { return remove(ctx, s, u, m) }); err != nil {
-		if zoneErr == nil {
-			z.close()
-		}
 		return err
 	}
-	j.unregister(ctx, r, m, dc, z, zoneErr)
+	j.unregister(ctx, r, m, dc, own)
 	return nil
 }
 
@@ -164,8 +160,9 @@ func (j *Joiner) leaveAlone(ctx context.Context, r *run, m *store.Machine) {
 	if !found {
 		return
 	}
-	z, err := j.openZone(ctx, m, dc)
-	j.unregister(ctx, r, m, dc, z, err)
+	own := j.openNames(ctx, m, dc)
+	defer own.close()
+	j.unregister(ctx, r, m, dc, own)
 	r.try(StepDisable, "Disable the computer account", 70, func(s *Step) error {
 		return j.disable(ctx, s, m, dc)
 	})
@@ -196,16 +193,23 @@ func (j *Joiner) disable(ctx context.Context, s *Step, m *store.Machine, dc dire
 	return nil
 }
 
-// unregister takes the machine's name out of DNS; z may be nil with its error.
-func (j *Joiner) unregister(ctx context.Context, r *run, m *store.Machine, dc directory.DC, z zone, err error) {
+// unregister takes the machine's name out of DNS, and the object that kept it.
+func (j *Joiner) unregister(ctx context.Context, r *run, m *store.Machine, dc directory.DC, own ownNames) {
 	r.try(StepUnregister, "Take "+m.FQDN+" out of the domain's DNS", 80, func(s *Step) error {
+		err := own.err
 		if err == nil {
-			defer z.close()
-			var addrs []netip.Addr
-			addrs, _ = j.net.addresses(dc.Addr) // none: the reverse names stay
-			err = z.unregister(ctx, m.FQDN, addrs)
+			addrs, _ := j.net.addresses(dc.Addr) // none: the reverse names stay
+			err = own.zone.unregister(ctx, m.FQDN, addrs)
 		}
-		return fault.WithRemedy(err, "have an administrator remove "+m.FQDN)
+		if err != nil {
+			return fault.WithRemedy(err, "have an administrator remove "+m.FQDN)
+		}
+		if own.tree != nil {
+			if err := dropNode(ctx, own.tree, m); err != nil && !fault.Is(err, fault.NotFound) {
+				j.cfg.Log.Debug("the object of the machine's DNS name stays", "error", err)
+			}
+		}
+		return nil
 	})
 }
 

@@ -132,3 +132,21 @@ func TestLeaveWithAWrongPasswordChangesNothing(t *testing.T) {
 		t.Errorf("%s is %q in DNS, want it untouched", m.FQDN, got)
 	}
 }
+
+// TestLeaveAndJoinAnew: the account was deleted, and the next one of the same
+// name has its DNS name all the same.
+func TestLeaveAndJoinAnew(t *testing.T) {
+	d := lab.Start(t, lab.DomainOptions{})
+	box := nas(t, d, "nas1", lab.BoxOptions{})
+	mustJoin(t, d, box, nil)
+	if o := do(t, box, task{Verb: "leave", Password: lab.JoinPassword, Leave: LeaveRequest{User: lab.JoinUser}}); o.Error != "" {
+		t.Fatalf("leave:\n%s", o)
+	}
+	o := mustJoin(t, d, box, nil)
+	if s := o.step(StepRegister); s.State != Done || o.Membership.Rejoined {
+		t.Errorf("the name: %+v", s)
+	}
+	if got := must(t, box, "dig", "+short", "@"+d.DC.IP(), o.Membership.FQDN, "A"); got != box.IP() {
+		t.Errorf("%s is %q in DNS, want %s", o.Membership.FQDN, got, box.IP())
+	}
+}

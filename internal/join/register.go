@@ -19,8 +19,9 @@ import (
 	"github.com/latchkey-nas/latchkey/internal/store"
 )
 
-// register puts the machine's name into the domain's DNS.
-func (j *Joiner) register(ctx context.Context, s *Step, m *store.Machine, dc directory.DC) error {
+// register puts the machine's name into the domain's DNS. t is the directory
+// with the rights of whoever joins.
+func (j *Joiner) register(ctx context.Context, s *Step, m *store.Machine, dc directory.DC, t tree) error {
 	const remedy = "have an administrator of the domain's DNS add the record (%s), or delete one that somebody else made; --no-dns-update leaves this out"
 	addrs, err := j.net.addresses(dc.Addr)
 	if err != nil {
@@ -31,7 +32,10 @@ func (j *Joiner) register(ctx context.Context, s *Step, m *store.Machine, dc dir
 	if err == nil {
 		defer z.close()
 		var done registered
-		if done, err = z.register(ctx, m.FQDN, addrs); err == nil {
+		if done, err = z.register(ctx, m.FQDN, addrs); err != nil && dropDeadNode(ctx, t, m) {
+			done, err = z.register(ctx, m.FQDN, addrs)
+		}
+		if err == nil {
 			s.Detail = m.FQDN + " is " + list
 			if len(done.ptr) > 0 {
 				s.Detail += "; reverse names for " + texts(done.ptr)
