@@ -152,19 +152,10 @@ func work(ctx context.Context, file string, fd, connections int) error {
 	defer stop()
 
 	// The monitor hears from us before anything that takes time is begun.
-	reload := make(chan struct{}, 1)
-	web := make(chan func(*daemon.Daemon), 16) // in the order in which they came
+	o := newOrders()
 	lost := make(chan error, 1)
 	go func() {
-		lost <- client.Run(context.WithoutCancel(ctx), control.Handlers{Stop: stop, Reload: func() {
-			select {
-			case reload <- struct{}{}:
-			default: // one that is waiting will do
-			}
-		},
-			ServeWeb: func(listener *os.File) { web <- func(d *daemon.Daemon) { d.ServeWeb(listener) } },
-			LeaveWeb: func() { web <- (*daemon.Daemon).LeaveWeb },
-		})
+		lost <- client.Run(context.WithoutCancel(ctx), o.handlers(stop))
 		stop()
 	}()
 	log, level := newLog(file)
@@ -173,26 +164,7 @@ func work(ctx context.Context, file string, fd, connections int) error {
 	if err != nil {
 		return err
 	}
-	go func() {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-reload:
-				d.Reload()
-			}
-		}
-	}()
-	go func() { // the monitor waits for it, whatever else is under way
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case change := <-web:
-				change(d)
-			}
-		}
-	}()
+	o.obey(ctx, d)
 	if err := d.Run(ctx); err != nil {
 		return err
 	}
@@ -202,6 +174,56 @@ func work(ctx context.Context, file string, fd, connections int) error {
 	default:
 		return nil
 	}
+}
+
+// orders are what the monitor wants of the daemon, which may not be there yet.
+type orders struct {
+	reload chan struct{}
+	web    chan func(*daemon.Daemon) // in the order in which they came
+}
+
+func newOrders() *orders {
+	return &orders{reload: make(chan struct{}, 1), web: make(chan func(*daemon.Daemon), 16)}
+}
+
+// handlers take orders, and never wait for one to be carried out.
+func (o *orders) handlers(stop func()) control.Handlers {
+	return control.Handlers{
+		Stop: stop,
+		Reload: func() {
+			select {
+			case o.reload <- struct{}{}:
+			default: // one that is waiting will do
+			}
+		},
+		ServeWeb: func(listener *os.File) { o.web <- func(d *daemon.Daemon) { d.ServeWeb(listener) } },
+		LeaveWeb: func() { o.web <- (*daemon.Daemon).LeaveWeb },
+	}
+}
+
+// obey carries orders out until ctx ends. The monitor waits for the web's
+// listeners to be closed, whatever else is under way.
+func (o *orders) obey(ctx context.Context, d *daemon.Daemon) {
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-o.reload:
+				d.Reload()
+			}
+		}
+	}()
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case change := <-o.web:
+				change(d)
+			}
+		}
+	}()
 }
 
 // pamCheckCommand becomes the one program of ours that is linked with libpam.
