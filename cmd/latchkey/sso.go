@@ -35,8 +35,8 @@ a browser are refused. No API permission has to be granted.`
 	cmd.AddCommand(a.ssoSetCommand(),
 		&cobra.Command{Use: "test", Short: "Ask the tenant with the settings that count", Args: cobra.NoArgs,
 			Long: `Ask the tenant with the settings that count, one thing after the other: settings,
-discovery, issuer, signing keys, and whether it knows the app and takes its secret or
-certificate. Nobody is signed in. Exit status 1 where a check fails.`,
+discovery, issuer, signing keys, whether it knows the app and takes its secret or
+certificate, and whether its clock is ours. Nobody is signed in. Exit status 1 where a check fails.`,
 			RunE: func(cmd *cobra.Command, _ []string) error { return a.withAdmin(cmd.Context(), ssoTimeout, a.ssoTest) }},
 		&cobra.Command{Use: "status", Short: "Show the settings, and whether the sign-in is offered", Args: cobra.NoArgs,
 			Long: "Show the settings, and whether the sign-in is offered: exit status 0 where it is,\n1 where not. Nobody is asked.",

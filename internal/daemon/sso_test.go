@@ -170,7 +170,7 @@ func TestSsoIsSetAndCountsAtOnceAndAfterARestart(t *testing.T) {
 	}
 	ready(admin.SsoAdmin)
 	test, err := admin.SsoAdmin.TestSso(t.Context(), &latchkeyv1.TestSsoRequest{})
-	if err != nil || len(test.GetChecks()) != 5 {
+	if err != nil || len(test.GetChecks()) != 6 {
 		t.Errorf("test: %v, %v", test, err)
 	}
 	for _, c := range test.GetChecks() {
@@ -178,6 +178,15 @@ func TestSsoIsSetAndCountsAtOnceAndAfterARestart(t *testing.T) {
 			t.Errorf("%s: %s", c.GetWhat(), c.GetDetail())
 		}
 	}
+	i.Handle(func(_ string, w http.ResponseWriter, _ *http.Request) bool {
+		w.Header().Set("Date", time.Now().Add(-7*time.Minute).UTC().Format(http.TimeFormat))
+		return false
+	})
+	if test, err = admin.SsoAdmin.TestSso(t.Context(), &latchkeyv1.TestSsoRequest{}); err != nil || len(test.GetChecks()) != 6 || test.GetChecks()[5].GetPassed() ||
+		!strings.Contains(test.GetChecks()[5].GetDetail(), "-7m") || !strings.Contains(test.GetChecks()[5].GetRemedy(), "timedatectl") {
+		t.Errorf("a clock that is wrong: %v, %v", test, err)
+	}
+	i.Handle(nil)
 	stop()
 	d, admin, _, _ := b.start()
 	ready(admin.SsoAdmin)

@@ -258,6 +258,7 @@ func (d *Daemon) TestSso(ctx context.Context) (*latchkeyv1.TestSsoResponse, erro
 		return resp, nil
 	}
 	check("client id and credential", client.Probe(ctx))
+	check("clocks", client.CheckClock())
 	return resp, nil
 }
 

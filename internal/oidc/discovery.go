@@ -14,6 +14,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	gooidc "github.com/coreos/go-oidc/v3/oidc"
@@ -251,6 +252,36 @@ func trusted(more string) (*x509.CertPool, error) {
 		return nil, fault.Errorf(fault.Malformed, "ca file: %s has no certificate", more)
 	}
 	return pool, nil
+}
+
+// CheckClock says whether the provider's clock, as its last answer had it, and
+// ours are near enough for its tokens to count: fault.Conflict where not. Nil
+// before there was an answer, and where one does not tell the time.
+func (c *Client) CheckClock() error {
+	ahead := time.Duration(c.ahead.Load())
+	if ahead.Abs() < skew {
+		return nil
+	}
+	return fault.WithRemedy(fault.Errorf(fault.Conflict, "%s: the provider's is %s from ours, and from five minutes on its answers do not count", ErrClock, ahead.Round(time.Second)),
+		"set this machine's clock: timedatectl says whether it is kept right")
+}
+
+// dated notes the provider's time by its answers (RFC 9110 6.6.1).
+type dated struct {
+	base  http.RoundTripper
+	ahead *atomic.Int64 // the provider's clock minus ours
+	now   func() time.Time
+}
+
+// RoundTrip asks once.
+func (d dated) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := d.base.RoundTrip(r)
+	if err == nil {
+		if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+			d.ahead.Store(int64(at.Sub(d.now())))
+		}
+	}
+	return resp, err
 }
 
 // bounded cuts answers that are too long.

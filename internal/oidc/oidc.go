@@ -20,6 +20,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -82,6 +83,7 @@ type Client struct {
 	issuer string
 	http   *http.Client
 	keys   *keySet
+	ahead  atomic.Int64 // of the provider's clock
 
 	mu     sync.Mutex
 	found  *metadata // nil: not asked yet
@@ -119,9 +121,10 @@ func New(c Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Client{c: c, issuer: issuer, health: ErrNotAsked, http: &http.Client{Transport: transport, Timeout: 2 * askTime,
+	k := &Client{c: c, issuer: issuer, health: ErrNotAsked}
+	k.http = &http.Client{Transport: dated{transport, &k.ahead, c.Now}, Timeout: 2 * askTime,
 		// An answer that sends us elsewhere would take the client's secret along.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	k.keys = &keySet{client: k}
 	return k, nil
 }

@@ -129,3 +129,27 @@ func TestOverageAndGuestsAreSeenAndNobodyIsAsked(t *testing.T) {
 		}
 	}
 }
+
+// The clock of the provider is seen by its answers, before a token fails by it.
+func TestClocksAreCompared(t *testing.T) {
+	g := start(t)
+	if err := g.client.CheckClock(); err != nil {
+		t.Errorf("before anything was said: %v", err)
+	}
+	for _, tc := range []struct {
+		date string
+		ok   bool
+	}{{g.now().Add(4 * time.Minute).UTC().Format(http.TimeFormat), true}, {g.now().Add(6 * time.Minute).UTC().Format(http.TimeFormat), false},
+		{g.now().Add(-4 * time.Minute).UTC().Format(http.TimeFormat), true}, {g.now().Add(-6 * time.Minute).UTC().Format(http.TimeFormat), false}, {"yesterday", false}, {g.now().UTC().Format(http.TimeFormat), true}} {
+		g.issuer.Handle(func(_ string, w http.ResponseWriter, _ *http.Request) bool {
+			w.Header().Set("Date", tc.date)
+			return false
+		})
+		if err := g.client.Check(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := g.client.CheckClock(); (err == nil) != tc.ok || err != nil && !fault.Is(err, fault.Conflict) {
+			t.Errorf("%s: %v", tc.date, err)
+		}
+	}
+}
