@@ -108,7 +108,18 @@ func (a *app) join(ctx context.Context, req *latchkeyv1.JoinRequest, passwordStd
 			made = r.GetMembership()
 		}
 	})
-	if err != nil || req.GetCheckOnly() {
+	if err != nil {
+		return err
+	}
+	if req.GetCheckOnly() {
+		if a.json {
+			return nil
+		}
+		how := "the same command without --check"
+		if req.GetUser() == "" {
+			how = "the same command with --user NAME in the place of --check"
+		}
+		_, err = fmt.Fprintf(a.out, "\nNothing stands in the way of a join: %s.\n", how)
 		return err
 	}
 	if made == nil {
