@@ -3,6 +3,7 @@
 package join
 
 import (
+	"strings"
 	"testing"
 )
 
@@ -37,8 +38,13 @@ func TestTheNameIsFreeForTheNextAccount(t *testing.T) {
 			if _, err := j.Join(t.Context(), request(), told.tell); err != nil {
 				t.Fatal(err)
 			}
-			if s := told.last(StepRegister); (s.State == Done) != registers {
+			s := told.last(StepRegister)
+			if (s.State == Done) != registers {
 				t.Errorf("the name: %+v", s)
+			}
+			// It is right as it is, and says so.
+			if !registers && !strings.Contains(s.Detail, "is 192.168.1.7 already") {
+				t.Errorf("a name that somebody else registered: %+v", s)
 			}
 		})
 	}

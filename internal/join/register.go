@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,7 +47,18 @@ func (j *Joiner) register(ctx context.Context, s *Step, m *store.Machine, dc dir
 			return nil
 		}
 	}
+	if told, asked := j.net.resolver(netip.AddrPortFrom(dc.Addr, 53)).Addrs(ctx, m.FQDN); asked == nil && sameAddrs(told, addrs) {
+		s.warn(fmt.Sprintf("%s is %s already, registered by an account that was here before: a new address could not be told (%s)", m.FQDN, list, cause(err)),
+			"when this machine's address changes, have an administrator of the domain's DNS delete the entry")
+		return nil
+	}
 	return fault.WithRemedy(err, fmt.Sprintf(remedy, m.FQDN+" = "+list))
+}
+
+// sameAddrs compares addresses in any order.
+func sameAddrs(a, b []netip.Addr) bool {
+	order := func(all []netip.Addr) []netip.Addr { return slices.SortedFunc(slices.Values(all), netip.Addr.Compare) }
+	return slices.Equal(order(a), order(b))
 }
 
 // openZone opens the DNS server of dc with the machine's own ticket.
