@@ -104,6 +104,13 @@ func elsewhere(url string) string {
 	return "This password cannot be changed here. Change it at " + url
 }
 
+// unchanged says what passwd(1) has no words for, to somebody who has signed in.
+var unchanged = map[fault.Kind]string{
+	fault.BadCredential: "The current password is wrong.",
+	fault.Locked:        "There were too many wrong passwords, or the account is locked. Try again later.",
+	fault.Unreachable:   "The domain does not answer. Try again later.",
+}
+
 // passwordChange is the second pass.
 func (t *talk) passwordChange(req Request) {
 	answers, err := t.ask([]*latchkeyv1.Line{
@@ -121,6 +128,9 @@ func (t *talk) passwordChange(req Request) {
 	}
 	texts, err := t.c.login.ChangePassword(t.ctx(), req, answers[0], answers[1])
 	if err != nil {
+		if text := unchanged[fault.KindOf(err)]; len(texts) == 0 && text != "" {
+			texts = []string{text}
+		}
 		t.done(req, problem(texts), nil, err)
 		return
 	}

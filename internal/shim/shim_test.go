@@ -72,7 +72,7 @@ func (p *played) Account(context.Context, Request) (*Result, []string, error) { 
 func (p *played) PasswordPlace(context.Context, string) (string, bool, error) { return "", true, nil }
 
 func (p *played) ChangePassword(context.Context, Request, secret.Bytes, secret.Bytes) ([]string, error) {
-	return nil, nil
+	return nil, p.err
 }
 
 func play(steps ...Step) *played {
@@ -321,6 +321,22 @@ func TestAccount(t *testing.T) {
 		turn, err := dial(t, p, 0, nil)().begin(&latchkeyv1.BeginRequest{Purpose: latchkeyv1.Purpose_PURPOSE_ACCOUNT, Name: []byte("alice")})
 		if err != nil || turn.GetDone().GetOutcome() != tc.want || turn.GetDone().GetName() != tc.name || turn.GetLines()[0].GetText() != "text" {
 			t.Errorf("%v: %v, %v", tc.err, turn, err)
+		}
+	}
+}
+
+// Why a password is not changed is said in words, where passwd(1) has none.
+func TestPasswordThatIsNotChanged(t *testing.T) {
+	for kind, want := range map[fault.Kind]string{fault.BadCredential: "current password is wrong", fault.Locked: "too many", fault.Unreachable: "does not answer"} {
+		p := play()
+		p.err = fault.New(kind, "no")
+		call := dial(t, p, 0, nil)()
+		if _, err := call.begin(&latchkeyv1.BeginRequest{Purpose: latchkeyv1.Purpose_PURPOSE_PASSWORD_CHANGE, Name: []byte("alice")}); err != nil {
+			t.Fatal(err)
+		}
+		turn, err := call.tell("old", "new", "new")
+		if err != nil || len(turn.GetLines()) != 1 || !strings.Contains(turn.GetLines()[0].GetText(), want) {
+			t.Errorf("%s: %v, %v", kind, turn, err)
 		}
 	}
 }
