@@ -24,7 +24,8 @@ func (a *app) auditCommand() *cobra.Command {
 		Long: `Show every attempt to sign in, to use a service and to change a password: the truth,
 also where the person was told less; and what administrators change: access rules,
 settings, the sign-in with Entra ID, sessions that were ended, the machine's key, numbers,
-the membership. What log rotation has put aside is read as well.
+the membership, deletions that were let go, files in /etc; and who asked for that without
+being one. What log rotation has put aside is read as well.
 
 --user finds the events of a person under every name that was typed. --since takes a
 time (2026-11-22, "2026-11-22 14:30") or how long ago (90m, 6h, 3d).`,

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -143,12 +145,31 @@ func (d *Daemon) SetConfig(ctx context.Context, key, value string) error {
 	}
 	d.log.Info("a setting has been changed", "key", key)
 	d.apply(d.life, before)
-	// Root's half checks ids by the same configuration.
+	// Root's half checks ids by the same configuration, and opens what it names.
+	// What it cannot do is not kept: it would fail again at the next start.
 	if err := d.opt.Monitor.Call(ctx, &control.Reconfigured{}, nil); err != nil {
-		return fault.Wrap(fault.Unknown, "tell the monitor of the new setting", err)
+		d.takeBack(ctx, before, key)
+		return fault.Wrap(fault.Unknown, "set "+key, err)
 	}
 	d.followPipes(d.life, before)
 	return nil
+}
+
+// takeBack undoes what SetConfig has set.
+func (d *Daemon) takeBack(ctx context.Context, before *config.Loaded, key string) {
+	value := ""
+	if k, ok := config.Lookup(key); ok && strings.HasPrefix(before.Origin[key], filepath.Join(d.opt.ConfigFolder, config.SetFile)+":") {
+		value = k.Value(&before.Config)
+	}
+	after := d.settings.now()
+	err := d.settings.set(key, value)
+	if err == nil {
+		d.apply(d.life, after)
+		err = d.opt.Monitor.Call(ctx, &control.Reconfigured{}, nil)
+	}
+	if err != nil {
+		d.log.Error("a setting that cannot be used cannot be taken back either", "key", key, "error", err)
+	}
 }
 
 // apply makes what differs from before count.

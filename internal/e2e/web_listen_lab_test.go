@@ -44,6 +44,14 @@ wait`
 			return listen == "" || err == nil && r.Stdout == "303"
 		})
 	}
+	// A port that is taken: the web stays, and the setting is what it was.
+	s.sh(`nohup python3 -c 'import socket,time; l=socket.socket(); l.bind(("127.0.0.1",7443)); l.listen(); open("/tmp/taken","w"); time.sleep(300)' >/dev/null 2>&1 & while [ ! -e /tmp/taken ]; do sleep 0.05; done`)
+	if r := s.cli(4, "config", "set", "web.listen", "127.0.0.1:7443"); !strings.Contains(r.Stderr, "address already in use") {
+		t.Errorf("a port that is taken: %s", r)
+	}
+	if got := s.sh("latchkey config show web.listen | tail -1; curl -sk --max-time 5 -o /dev/null -w '%{http_code}' https://127.0.0.1:8443/"); !strings.Contains(got, `":8443"`) || !strings.HasSuffix(got, "303") {
+		t.Errorf("after a port that was taken: %s", got)
+	}
 	s.sh("touch /tmp/stop")
 	<-done
 	if failed := s.sh("cat /tmp/failed 2>/dev/null; true"); failed != "" {
