@@ -40,8 +40,13 @@ func (d *Daemon) openWeb() *web.Server {
 // fillWeb tells of a certificate that browsers do not get to see.
 func (d *Daemon) fillWeb(problem func(id, summary, remedy string, since time.Time)) {
 	d.fillDelegation(problem)
-	if d.web == nil || d.settings.now().Web.Listen == "" {
+	listen := d.settings.now().Web.Listen
+	if d.web == nil || listen == "" {
 		return
+	}
+	if d.webs.none() {
+		problem("web-listen", "nobody can reach the web: "+listen+" could not be opened when latchkeyd started; another program has it, most likely",
+			"`ss -ltnp` shows which; stop it and restart latchkeyd, or `latchkey config set web.listen :PORT` with a port that is free, or '' for no web", time.Time{})
 	}
 	if err := d.web.CertificateError(); err != nil {
 		problem("web-certificate", "browsers see another certificate than [web] names: "+err.Error(), fault.Remedy(err), time.Time{})

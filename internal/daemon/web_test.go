@@ -3,13 +3,17 @@
 package daemon
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"net"
+	"net/http"
 	"os"
 	"testing"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/login"
+	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
 )
 
 // Every reason for which a ticket is refused has a word, and each word a text on
@@ -51,5 +55,49 @@ func TestEveryReasonOfATicketHasAText(t *testing.T) {
 		if texts["test.why."+word] == "" {
 			t.Errorf("the word %s has no text", word)
 		}
+	}
+}
+
+// A web that is served nowhere though it should be is a problem that status tells,
+// until there is a listener or nobody wants one.
+func TestStatusTellsOfAWebThatNobodyReaches(t *testing.T) {
+	b := newBox(t)
+	b.joined()
+	d, admin, _, _ := b.start()
+	told := func() bool { return problem(status(t, admin), "web-listen") != nil }
+	if !told() {
+		t.Error("no listener, and nothing is said")
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	f, err := ln.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.ServeWeb(f)
+	if told() {
+		t.Error("a listener, and something is said")
+	}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := client.Get("https://" + ln.Addr().String() + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusSeeOther {
+		t.Errorf("the page: %s", resp.Status)
+	}
+	d.LeaveWeb()
+	if !told() {
+		t.Error("the listener is gone, and nothing is said")
+	}
+	if _, err := admin.Admin.SetConfig(t.Context(), &latchkeyv1.SetConfigRequest{Key: "web.listen", Value: "''"}); err != nil {
+		t.Fatal(err)
+	}
+	if told() {
+		t.Error("nobody wants a web, and something is said")
 	}
 }

@@ -40,6 +40,13 @@ func (w *webListeners) has(ln *peer.Listener) bool {
 	return slices.Contains(w.open, ln)
 }
 
+// none says that the web is served nowhere.
+func (w *webListeners) none() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.open) == 0
+}
+
 // takeOut returns all of them, for the caller to close.
 func (w *webListeners) takeOut() (all []*peer.Listener) {
 	w.mu.Lock()
