@@ -34,72 +34,114 @@ const (
 type answer struct {
 	from  netip.Addr
 	reply []byte
-	err   error
+	took  time.Duration // connecting included
 }
 
-// ask sends a message that may be sent to several KDCs to the first, and to the
-// next as well whenever the ones before fail or stay silent for hedge.
-// The first reply wins. build makes the message for the local address in use.
-func (c *Client) ask(ctx context.Context, addrs []netip.Addr, build func(local netip.Addr) ([]byte, error)) (answer, error) {
+// taken notes whose answer was taken.
+func (c *Client) taken(a answer) {
+	c.cfg.Servers.Good(a.from)
+	if c.cfg.RoundTrip != nil {
+		c.cfg.RoundTrip(a.took)
+	}
+}
+
+// race tries the first server, and the next as well whenever the ones before fail
+// or are not done within hedge. The first that is done wins; drop, which may be
+// nil, has what the others come to. Those that fail, or had their time when another
+// won, are said to be bad.
+func race[T any](ctx context.Context, servers Servers, addrs []netip.Addr, try func(context.Context, netip.Addr) (T, error), drop func(T)) (won T, by netip.Addr, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	answers := make(chan answer, len(addrs))
-	started := make([]time.Time, 0, len(addrs))
-	next := func() {
-		a := addrs[len(started)]
-		started = append(started, time.Now())
-		go func() {
-			reply, err := c.send(ctx, netip.AddrPortFrom(a, portKDC), build)
-			answers <- answer{a, reply, err}
-		}()
+	type end struct {
+		what T
+		from netip.Addr
+		err  error
 	}
-	next()
-	var failures []error
-	timer := time.NewTimer(hedge)
-	defer timer.Stop()
-	// silent marks those before n that had their time and said nothing.
-	silent := func(n int) {
-		for i, t := range started[:n] {
-			if time.Since(t) >= hedge {
-				c.cfg.Servers.Bad(addrs[i])
-			}
+	ends := make(chan end, len(addrs))
+	var begun []time.Time
+	next := func() {
+		if n := len(begun); n < len(addrs) {
+			begun = append(begun, time.Now())
+			go func() {
+				what, err := try(ctx, addrs[n])
+				ends <- end{what, addrs[n], err}
+			}()
 		}
 	}
+	var failures []error
+	// leave is the end for those that are still at it; the first n had the same
+	// chance as the winner.
+	leave := func(n, atIt int) {
+		for i, t := range begun[:n] {
+			if time.Since(t) >= hedge {
+				servers.Bad(addrs[i])
+			}
+		}
+		go func() {
+			for range atIt {
+				if e := <-ends; e.err == nil && drop != nil {
+					drop(e.what)
+				}
+			}
+		}()
+	}
+	const op = "ask the domain controllers"
+	next()
+	timer := time.NewTimer(hedge)
+	defer timer.Stop()
 	for len(failures) < len(addrs) {
 		select {
 		case <-ctx.Done():
-			silent(len(started))
-			return answer{}, fault.Wrap(fault.Unreachable, "ask the domain controllers", errors.Join(append(failures, ctx.Err())...))
+			leave(len(begun), len(begun)-len(failures))
+			return won, by, fault.Wrap(fault.Unreachable, op, errors.Join(append(failures, ctx.Err())...))
 		case <-timer.C:
-			if len(started) < len(addrs) {
-				next()
-				timer.Reset(hedge)
+		case e := <-ends:
+			if e.err == nil {
+				leave(slices.Index(addrs, e.from), len(begun)-len(failures)-1)
+				return e.what, e.from, nil
 			}
-		case a := <-answers:
-			if a.err == nil {
-				first := slices.Index(addrs, a.from)
-				silent(first)
-				c.cfg.Servers.Good(a.from)
-				if c.cfg.RoundTrip != nil {
-					c.cfg.RoundTrip(time.Since(started[first]))
-				}
-				return a, nil
+			if fault.Is(e.err, fault.Internal) {
+				leave(0, len(begun)-len(failures)-1)
+				return won, by, e.err
 			}
-			if ctx.Err() != nil {
-				continue
+			if ctx.Err() == nil {
+				servers.Bad(e.from)
 			}
-			if fault.Is(a.err, fault.Internal) {
-				return answer{}, a.err
-			}
-			c.cfg.Servers.Bad(a.from)
-			failures = append(failures, a.err)
-			if len(started) < len(addrs) {
-				next()
-				timer.Reset(hedge)
-			}
+			failures = append(failures, e.err)
 		}
+		next()
+		timer.Reset(hedge)
 	}
-	return answer{}, fault.Wrap(fault.Unreachable, "ask the domain controllers", errors.Join(failures...))
+	return won, by, fault.Wrap(fault.Unreachable, op, errors.Join(failures...))
+}
+
+// ask sends a message that may be sent to several KDCs; the first reply wins. build
+// makes the message for the local address in use.
+func (c *Client) ask(ctx context.Context, addrs []netip.Addr, build func(local netip.Addr) ([]byte, error)) (answer, error) {
+	won, _, err := race(ctx, c.cfg.Servers, addrs, func(ctx context.Context, a netip.Addr) (answer, error) {
+		begun, to := time.Now(), netip.AddrPortFrom(a, portKDC)
+		conn, err := c.connect(ctx, to)
+		if err != nil {
+			return answer{}, err
+		}
+		reply, err := exchangeKDC(ctx, conn, to, build)
+		return answer{a, reply, time.Since(begun)}, err
+	}, nil)
+	if err == nil {
+		c.taken(won)
+	}
+	return won, err
+}
+
+// reach connects to one of the servers; nothing is sent to any other.
+func (c *Client) reach(ctx context.Context, addrs []netip.Addr, port uint16) (net.Conn, netip.AddrPort, error) {
+	conn, a, err := race(ctx, c.cfg.Servers, addrs, func(ctx context.Context, a netip.Addr) (net.Conn, error) {
+		return c.connect(ctx, netip.AddrPortFrom(a, port))
+	}, func(late net.Conn) { _ = late.Close() })
+	if err != nil {
+		return nil, netip.AddrPort{}, err
+	}
+	return conn, netip.AddrPortFrom(a, port), nil
 }
 
 // prove sends a message that counts, for it has proof of a password, to one KDC
@@ -108,6 +150,7 @@ func (c *Client) ask(ctx context.Context, addrs []netip.Addr, build func(local n
 func (c *Client) prove(ctx context.Context, addrs []netip.Addr, build func(local netip.Addr) ([]byte, error)) (answer, error) {
 	var failures []error
 	for len(addrs) > 0 && ctx.Err() == nil {
+		begun := time.Now()
 		conn, to, err := c.reach(ctx, addrs, portKDC)
 		if err != nil {
 			failures = append(failures, err)
@@ -119,11 +162,11 @@ func (c *Client) prove(ctx context.Context, addrs []netip.Addr, build func(local
 		}
 		reply, err := exchangeKDC(ectx, conn, to, build)
 		cancel()
-		if err == nil {
-			c.cfg.Servers.Good(to.Addr())
-			return answer{to.Addr(), reply, nil}, nil
-		}
-		if fault.Is(err, fault.Internal) {
+		switch a := (answer{to.Addr(), reply, time.Since(begun)}); {
+		case err == nil:
+			c.taken(a)
+			return a, nil
+		case fault.Is(err, fault.Internal):
 			return answer{}, err
 		}
 		if ctx.Err() == nil {
@@ -135,83 +178,9 @@ func (c *Client) prove(ctx context.Context, addrs []netip.Addr, build func(local
 	return answer{}, fault.Wrap(fault.Unreachable, "ask the domain controllers", errors.Join(append(failures, ctx.Err())...))
 }
 
-// reach connects to the first server, and to the next as well whenever the ones
-// before fail or are not there within hedge. The first connection wins; nothing
-// is sent over any other.
-func (c *Client) reach(ctx context.Context, addrs []netip.Addr, port uint16) (net.Conn, netip.AddrPort, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	type link struct {
-		conn net.Conn
-		to   netip.AddrPort
-		err  error
-	}
-	links := make(chan link, len(addrs))
-	var begun []time.Time
-	next := func() {
-		if len(begun) == len(addrs) {
-			return
-		}
-		to := netip.AddrPortFrom(addrs[len(begun)], port)
-		begun = append(begun, time.Now())
-		go func() {
-			conn, err := c.connect(ctx, to)
-			links <- link{conn, to, err}
-		}()
-	}
-	var failures []error
-	// leave closes what connects too late, and marks who had their time.
-	leave := func(before int, open int) {
-		for i, t := range begun[:before] {
-			if time.Since(t) >= hedge {
-				c.cfg.Servers.Bad(addrs[i])
-			}
-		}
-		go func() {
-			for range open {
-				if l := <-links; l.conn != nil {
-					_ = l.conn.Close()
-				}
-			}
-		}()
-	}
-	next()
-	timer := time.NewTimer(hedge)
-	defer timer.Stop()
-	for len(failures) < len(addrs) {
-		select {
-		case <-ctx.Done():
-			leave(len(begun), len(begun)-len(failures))
-			return nil, netip.AddrPort{}, fault.Wrap(fault.Unreachable, "reach a domain controller", errors.Join(append(failures, ctx.Err())...))
-		case <-timer.C:
-		case l := <-links:
-			if l.err == nil {
-				leave(slices.Index(addrs, l.to.Addr()), len(begun)-len(failures)-1)
-				return l.conn, l.to, nil
-			}
-			if ctx.Err() == nil {
-				c.cfg.Servers.Bad(l.to.Addr())
-			}
-			failures = append(failures, l.err)
-		}
-		next()
-		timer.Reset(hedge)
-	}
-	return nil, netip.AddrPort{}, fault.Wrap(fault.Unreachable, "reach a domain controller", errors.Join(failures...))
-}
-
 // without returns the addresses but one.
 func without(addrs []netip.Addr, a netip.Addr) []netip.Addr {
 	return slices.DeleteFunc(slices.Clone(addrs), func(b netip.Addr) bool { return a == b })
-}
-
-// send makes one TCP exchange with one KDC.
-func (c *Client) send(ctx context.Context, to netip.AddrPort, build func(local netip.Addr) ([]byte, error)) (reply []byte, err error) {
-	conn, err := c.connect(ctx, to)
-	if err != nil {
-		return nil, err
-	}
-	return exchangeKDC(ctx, conn, to, build)
 }
 
 func (c *Client) connect(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
