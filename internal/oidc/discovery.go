@@ -231,15 +231,15 @@ func (c *Config) transport() (http.RoundTripper, error) {
 // systemBundle is what update-ca-certificates(8) writes.
 const systemBundle = "/etc/ssl/certs/ca-certificates.crt"
 
-// trusted are the machine's authorities as they are now, and those of a file.
-// x509.SystemCertPool would keep those of our own start for good.
+// trusted are the machine's authorities, and those of a file. Of the machine's,
+// x509.SystemCertPool has those of our own start; what came since is read as well.
 func trusted(more string) (*x509.CertPool, error) {
-	pool := x509.NewCertPool()
-	bundle, err := os.ReadFile(systemBundle)
-	if err != nil || !pool.AppendCertsFromPEM(bundle) {
-		if pool, err = x509.SystemCertPool(); err != nil {
-			pool = x509.NewCertPool()
-		}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if bundle, err := os.ReadFile(systemBundle); err == nil {
+		pool.AppendCertsFromPEM(bundle)
 	}
 	if more == "" {
 		return pool, nil
