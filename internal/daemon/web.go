@@ -105,7 +105,12 @@ func (f formPasswords) Check(ctx context.Context, name string, password secret.B
 	}
 	if err := reply.Err(); err != nil {
 		if told := f.d.forms.take(name, remote, time.Now()); told != nil && !reply.Account {
-			return nil, told
+			err = told
+		}
+		if fault.Is(err, fault.MustChange) {
+			if url, here, placed := f.d.login.PasswordPlace(ctx, name); placed == nil && !here {
+				err = &web.ChangeAt{Err: err, URL: url}
+			}
 		}
 		return nil, err
 	}

@@ -83,12 +83,17 @@ func TestWebPeople(t *testing.T) {
 		s.reads(c.what, c.name, c.password, c.reads)
 	}
 
+	p := s.page(browser.PageOptions{})
+	s.byForm(p, "user00004", right(4))
+	if got := s.text(p, "#change"); !strings.HasPrefix(got, "https://mysignins.microsoft.com/") {
+		t.Errorf("the page says that the password is changed at %q", got)
+	}
 	inside := s.gets("before the cut", "user00002", right(2))
 	s.try(s.domain.DC.Blackhole(s.ctx))
 	s.reads("no domain controller, never seen", "user00003", right(3), readsAway)
 	s.try(s.gets("no domain controller", "user00002", right(2)).Close())
 	s.try(s.gets("no domain controller", "localadmin", "Local-Passw0rd").Close())
-	p := s.page(browser.PageOptions{})
+	p = s.page(browser.PageOptions{})
 	s.byEntra(p, "user00001@contoso.test", "Entra-1") // which needs none
 	s.isAccountOf(p, "user00001")
 	s.goTo(inside, "/auth/account", 200)

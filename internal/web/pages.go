@@ -7,10 +7,12 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"errors"
 	"html/template"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/latchkey-nas/latchkey/internal/audit"
 	"github.com/latchkey-nas/latchkey/internal/fault"
@@ -112,7 +114,7 @@ func (s *Server) product() string {
 }
 
 // errorPage is data of the error page.
-type errorPage struct{ Why, Do, Number, Back string }
+type errorPage struct{ Why, Do, Link, Number, Back string }
 
 // fail writes a page that says why and what to do: the texts error.WHY and
 // error.WHY.do. The cause is logged under a number that the page shows, where it
@@ -120,6 +122,9 @@ type errorPage struct{ Why, Do, Number, Back string }
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, status int, why string, cause error) {
 	c := s.pages.languages.of(r)
 	p := errorPage{Why: c.text("error." + why), Do: c.text("error." + why + ".do"), Back: goalIn(r).again()}
+	if at := (*ChangeAt)(nil); errors.As(cause, &at) && strings.HasPrefix(at.URL, "https://") {
+		p.Link = at.URL
+	}
 	if cause != nil {
 		p.Number = audit.NewID()
 		level := s.c.Log.Info

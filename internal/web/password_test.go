@@ -48,12 +48,15 @@ func TestPasswordOutcomes(t *testing.T) {
 		status int
 		text   string
 	}{
-		"locked": {403, "error.locked"}, "away": {503, "error.away"}, "old": {403, "error.must-change"}, "closed": {403, "error.denied"},
+		"locked": {403, "error.locked"}, "away": {503, "error.away"}, "old": {403, "error.must-change"}, "old-here": {403, "error.must-change"}, "old-odd": {403, "error.must-change"}, "closed": {403, "error.denied"},
 	} {
 		a := s.visitor().signIn(name, "right")
 		why := s.server.pages.languages.named("en").text(want.text)
 		if a.StatusCode != want.status || !strings.Contains(html.UnescapeString(a.text), why) || !strings.Contains(a.text, `id="do"`) {
 			t.Errorf("%s: %d\n%s", name, a.StatusCode, a.text)
+		}
+		if link := strings.Contains(a.text, `<a id="change" href="https://account.contoso.test/?a=b&amp;c" rel="noreferrer">`); link != (name == "old") || strings.Contains(a.text, "javascript") {
+			t.Errorf("%s: a link to where the password is changed: %v\n%s", name, link, a.text)
 		}
 	}
 }

@@ -37,7 +37,11 @@ func (s *stack) Check(_ context.Context, name string, password secret.Bytes, _ s
 	case name == "away":
 		return nil, fault.New(fault.Unreachable, "nobody answers")
 	case name == "old" && right:
+		return nil, &ChangeAt{Err: fault.New(fault.MustChange, "change it"), URL: "https://account.contoso.test/?a=b&c"}
+	case name == "old-here" && right:
 		return nil, fault.New(fault.MustChange, "change it")
+	case name == "old-odd" && right:
+		return nil, &ChangeAt{Err: fault.New(fault.MustChange, "change it"), URL: "javascript:alert(1)"}
 	case name == "closed" && right:
 		return nil, fault.New(fault.Denied, "a rule denies it")
 	case (name == "ada" || name == strange) && right:

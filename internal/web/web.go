@@ -41,6 +41,19 @@ type Passwords interface {
 	Check(ctx context.Context, name string, password secret.Bytes, remote string) (*Proven, error)
 }
 
+// ChangeAt is fault.MustChange of somebody whose password is changed at another
+// place than this machine: the page has a link there.
+type ChangeAt struct {
+	Err error
+	URL string // https; the configuration's
+}
+
+// Error is the error's.
+func (c *ChangeAt) Error() string { return c.Err.Error() }
+
+// Unwrap returns the error.
+func (c *ChangeAt) Unwrap() error { return c.Err }
+
 // Ticket is what came of a token that a browser sent for Negotiate (RFC 4559).
 // With an error, it holds as much as was read before.
 type Ticket struct {
