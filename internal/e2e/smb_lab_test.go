@@ -68,6 +68,30 @@ func smbSignIn(t *testing.T, suite string) {
 	s.sh("install -d -m 1777 /srv/data; ! pgrep -x winbindd")
 	s.kinit(0, 1, 2, 3, 4, 5, 6, 9)
 
+	s.owners()
+	s.namesInShares()
+	s.refusals()
+
+	// With the profile of PAM, smbd's account check asks the same rules.
+	s.sh("DEBIAN_FRONTEND=noninteractive pam-auth-update --package --enable latchkey")
+	for _, ticket := range both {
+		s.use(person(1, ticket), "data", "ls", "")
+	}
+
+	// And all of it is undone, byte for byte.
+	s.try(s.server.Stop(s.ctx))
+	s.cli(0, "samba", "disable")
+	s.sh("test ! -e /etc/samba/latchkey.conf -a ! -e /run/samba/winbindd/pipe -a ! -e /var/lib/samba/winbindd_privileged/pipe")
+	if got := s.sh("cat /etc/samba/smb.conf; ls -A /etc/samba | grep -c latchkey || true"); got != nas.SMBConf+everyOne+"0" {
+		t.Errorf("after samba disable:\n%s", got)
+	}
+	s.cli(1, "samba", "check")
+}
+
+// owners is the same person, with the same files, whichever way in and under every
+// form of the name.
+func (s *smbStory) owners() {
+	s.t.Helper()
 	// The same person, the same owner, whichever way in.
 	s.sh("touch /tmp/f")
 	for _, n := range []int{0, 1, 2, 9} {
@@ -77,20 +101,23 @@ func smbSignIn(t *testing.T, suite string) {
 			file := fmt.Sprintf("f%d-%v", n, ticket)
 			s.use(person(n, ticket), "data", "put /etc/hostname "+file+"; ls", "")
 			if got, want := s.owner("/srv/data/"+file), fmt.Sprintf("%d %d %s domain users", u.UID, u.GID, u.Username); got != want {
-				t.Errorf("%s: owned by %s, want %s", file, got, want)
+				s.t.Errorf("%s: owned by %s, want %s", file, got, want)
 			}
 		}
 	}
 	if n := len(strings.Fields(s.sh("id -G " + lab.UserName(9)))); n < 880 {
-		t.Errorf("%s is in %d groups, want 880", lab.UserName(9), n)
+		s.t.Errorf("%s is in %d groups, want 880", lab.UserName(9), n)
 	}
 
 	// Other forms of the name.
 	for _, name := range []string{"USER00001", "user00001@contoso.test", "user00001@" + s.domain.DNS, strings.ToLower(s.domain.NetBIOS) + `\user00001`, s.domain.DNS + `\user00001`} {
 		s.use(smb.Who{Name: name, Password: lab.UserPassword(1)}, "data", "ls", "")
 	}
+}
 
-	// What smb.conf says about domain people.
+// namesInShares are what smb.conf says about domain people.
+func (s *smbStory) namesInShares() {
+	s.t.Helper()
 	for _, ticket := range both {
 		for share, want := range map[string][4]string{ // of user00001, user00002 (in outer by way of inner), user00003
 			"chosen":  {"", "", "NT_STATUS_ACCESS_DENIED"},
@@ -106,19 +133,23 @@ func smbSignIn(t *testing.T, suite string) {
 		s.use(person(3, ticket), "written", "put /etc/hostname "+file, "NT_STATUS_ACCESS_DENIED")
 		s.use(person(3, ticket), "forced", "put /etc/hostname forced-"+file, "")
 		if got := s.sh("stat -c '%U %G' /srv/data/forced-" + file); got != "user00003 group0005" {
-			t.Errorf("force group: owned by %s", got)
+			s.t.Errorf("force group: owned by %s", got)
 		}
 		s.use(person(3, ticket), "asother", "put /etc/hostname asother-"+file, "")
 		if got := s.sh("stat -c %U /srv/data/asother-" + file); got != "user00007" {
-			t.Errorf("force user: owned by %s", got)
+			s.t.Errorf("force user: owned by %s", got)
 		}
 		// Encryption and signing are what the session's key is good for.
 		s.use(person(1, ticket), "sealed", "put /etc/hostname sealed-"+file, "", "--client-protection=encrypt")
 		s.use(person(1, ticket), "sealed", "ls", "NT_STATUS_ACCESS_DENIED", "-m", "SMB2_10") // too old to encrypt
 		s.use(person(1, ticket), "data", "ls", "", "--client-protection=sign")
 	}
+}
 
-	// Those who are not let in, each with the word that their client knows.
+// refusals are those who are not let in, each with the word that their client knows, and
+// what the audit says.
+func (s *smbStory) refusals() {
+	s.t.Helper()
 	s.use(smb.Who{Name: lab.UserName(1), Password: "wrong"}, "data", "ls", "NT_STATUS_LOGON_FAILURE")
 	s.use(smb.Who{Name: "nobody.here", Password: "x"}, "data", "ls", "NT_STATUS_LOGON_FAILURE")
 	s.use(smb.Who{Name: `ELSEWHERE\user00001`, Password: "x"}, "data", "ls", "NT_STATUS_LOGON_FAILURE")
@@ -148,22 +179,7 @@ func smbSignIn(t *testing.T, suite string) {
 		`"outcome":"refused","reason":"locked".*user00005`:                                  "1",
 	} {
 		if n := s.audit(filter); n != want && (want != "some" || n == "0") {
-			t.Errorf("the audit has %s lines of %s, want %s", n, filter, want)
+			s.t.Errorf("the audit has %s lines of %s, want %s", n, filter, want)
 		}
 	}
-
-	// With the profile of PAM, smbd's account check asks the same rules.
-	s.sh("DEBIAN_FRONTEND=noninteractive pam-auth-update --package --enable latchkey")
-	for _, ticket := range both {
-		s.use(person(1, ticket), "data", "ls", "")
-	}
-
-	// And all of it is undone, byte for byte.
-	s.try(s.server.Stop(s.ctx))
-	s.cli(0, "samba", "disable")
-	s.sh("test ! -e /etc/samba/latchkey.conf -a ! -e /run/samba/winbindd/pipe -a ! -e /var/lib/samba/winbindd_privileged/pipe")
-	if got := s.sh("cat /etc/samba/smb.conf; ls -A /etc/samba | grep -c latchkey || true"); got != nas.SMBConf+everyOne+"0" {
-		t.Errorf("after samba disable:\n%s", got)
-	}
-	s.cli(1, "samba", "check")
 }
