@@ -10,8 +10,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/latchkey-nas/latchkey/internal/accounts"
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/grpcapi/client"
+	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/kerberos"
 	"github.com/latchkey-nas/latchkey/internal/secret"
 	"github.com/latchkey-nas/latchkey/internal/smbconf"
@@ -70,6 +72,7 @@ func (s *samba) looks() []look {
 		{"channel", "Secure channel, for passwords (NTLM)", false, s.lookChannel},
 		{"cache", "Samba's cache of ids", false, s.lookCache},
 		{"guest", "Unknown names", true, s.lookGuests},
+		{"names", "Names in smb.conf", true, s.lookNames},
 		{"smbd", "smbd", true, s.lookSmbd},
 	}
 }
@@ -299,6 +302,44 @@ func (s *samba) lookGuests(ctx context.Context) (string, error) {
 			"unless you want guests: map to guest = never in "+s.smbConf)
 	}
 	return "are refused", nil
+}
+
+// lookNames warns of a bare name that somebody of the domain and somebody of this
+// machine have: Samba takes it for the domain's, and "admin users = root" makes
+// root of whomever the domain calls so.
+func (s *samba) lookNames(ctx context.Context) (string, error) {
+	out, err := s.tool(ctx, "testparm", "-s", "-v", s.smbConf)
+	if err != nil {
+		return "", err
+	}
+	own, err := accounts.Source{Dir: s.smb.Root + "/etc"}.Read()
+	if err != nil {
+		return "", err
+	}
+	local := own.Names()
+	p, err := s.openPipe(ctx, s.cfg.Samba.Pipe)
+	if err != nil {
+		return "", fault.WithRemedy(err, "see the line about winbind's pipes")
+	}
+	defer p.Close()
+	var both []string
+	for _, name := range smbconf.BareNames(out) {
+		if _, ok := local[identity.Fold(name)]; !ok {
+			continue
+		}
+		resp, err := p.ask(wb.LookupName, func(r *wb.Request) { r.SetLookupName(s.settings.Workgroup, name) })
+		if err != nil {
+			return "", err
+		}
+		if resp.Succeeded() {
+			both = append(both, name)
+		}
+	}
+	if len(both) > 0 {
+		return "", fault.WithRemedy(fault.Errorf(fault.Conflict, "this machine and the domain both have %s; Samba takes a bare name for the domain's", strings.Join(both, ", ")),
+			fmt.Sprintf(`for this machine's write "Unix User\NAME", "Unix Group\NAME" or, where smbpasswd knows it, %s\NAME; for the domain's, %s\NAME`, s.settings.Netbios, s.settings.Workgroup))
+	}
+	return "none means two", nil
 }
 
 func (s *samba) lookSmbd(context.Context) (string, error) {

@@ -54,3 +54,18 @@ func TestSambaCheck(t *testing.T) {
 		})
 	}
 }
+
+// A name that this machine and the domain both have is the domain's to Samba.
+func TestSambaCheckOfNames(t *testing.T) {
+	n := newNAS(t, true)
+	n.write("/etc/passwd", "root:x:0:0::/root:/bin/sh\ngames:x:5:60::/:/bin/sh\n")
+	if text, exit := n.run("samba", "enable"); exit != 0 {
+		t.Fatal(text)
+	}
+	for value, want := range map[string]string{"root, alice": "both have root;", `"Unix User\root" AADDSCONTOSO\games alice`: "none means two"} {
+		n.write("/etc/samba/smb.conf", "[global]\nadmin users = "+value+"\ninclude = /etc/samba/latchkey.conf\n")
+		if text, _ := n.run("samba", "check"); !strings.Contains(text, want) {
+			t.Errorf("%s: no word of %q\n%s", value, want, text)
+		}
+	}
+}

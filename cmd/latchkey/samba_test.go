@@ -282,6 +282,9 @@ func (n *nas) answer(c net.Conn, privileged string) error {
 		} else {
 			resp.SetAuth(&wb.Auth{Status: n.channel, StatusName: "NT_STATUS_NO_LOGON_SERVERS"})
 		}
+	case wb.LookupName: // everybody is in the domain
+		resp.SetSID("S-1-5-21-1-2-3-1103", wb.TypeUser)
+		resp.OK()
 	case wb.SIDsToXIDs:
 		for line := range strings.Lines(strings.TrimRight(string(extra), "\x00")) {
 			resp.Append(n.xids[strings.TrimSpace(line)] + "\n")
