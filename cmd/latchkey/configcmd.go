@@ -5,10 +5,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"github.com/latchkey-nas/latchkey/internal/accounts"
 	"github.com/latchkey-nas/latchkey/internal/config"
+	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/grpcapi/client"
 	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
 )
@@ -25,6 +29,9 @@ func (a *app) configCommand() *cobra.Command {
 				file = args[0]
 			}
 			l, err := config.Load(file, a.folder)
+			if err == nil && len(args) == 0 { // a draft may be its author's
+				err = a.readByDaemon(file)
+			}
 			if err != nil {
 				return err
 			}
@@ -82,6 +89,30 @@ func completeKeys(_ *cobra.Command, args []string, _ string) ([]string, cobra.Sh
 		names = append(names, k.Name+"\t"+k.Doc)
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// readByDaemon says whether the user latchkey may read a file that root can read:
+// half of the daemon runs as that user. A file that is not there is no mistake.
+func (a *app) readByDaemon(file string) error {
+	info, err := os.Stat(file)
+	local, err2 := accounts.Source{Dir: a.at("/etc")}.Read()
+	if err != nil || err2 != nil || !a.root {
+		return nil
+	}
+	uid, known := local.Users[config.WorkerUser]
+	sys, ok := info.Sys().(*syscall.Stat_t)
+	if !known || !ok || sys.Uid == uid {
+		return nil
+	}
+	may := info.Mode()&0o004 != 0
+	if gid, known := local.Groups[config.WorkerUser]; known && sys.Gid == gid {
+		may = info.Mode()&0o040 != 0
+	}
+	if may {
+		return nil
+	}
+	return fault.WithRemedy(fault.Errorf(fault.Internal, "the user %s cannot read %s, which has mode %o", config.WorkerUser, file, info.Mode().Perm()),
+		"chmod 644 "+file+"; no secret belongs in it")
 }
 
 func (a *app) configShow(args []string) error {

@@ -47,6 +47,9 @@ func (a *app) finding(id, title string, err error, detail string, warn bool) err
 
 func (a *app) doctor(ctx context.Context) error {
 	_, err := config.Load(a.configFile, a.folder)
+	if err == nil {
+		err = a.readByDaemon(a.configFile)
+	}
 	bad := err != nil
 	if err := a.finding("config", "Configuration", err, "nothing is wrong", false); err != nil {
 		return err
