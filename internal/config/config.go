@@ -36,6 +36,7 @@ const (
 	RunDir      = "/run/latchkey"
 	StateDir    = "/var/lib/latchkey"
 	SnapshotDir = "/var/lib/latchkey-nss"
+	Snapshot    = SnapshotDir + "/identities"
 	LogDir      = "/var/log/latchkey"
 	StoreFile   = StateDir + "/latchkey.db"
 	KeytabFile  = StateDir + "/krb5.keytab"

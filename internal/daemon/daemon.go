@@ -178,7 +178,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if d.store != nil {
 		wake, cancel := d.store.Subscribe()
 		defer cancel()
-		d.publisher = publish.New(publish.Options{Rows: publish.FromStore(d.store), Changed: wake, Position: d.store.Position, Log: d.log,
+		d.publisher = publish.New(publish.Options{Rows: publish.FromStore(d.store), Changed: wake, Position: d.store.Position, Log: d.log, File: config.Snapshot,
 			Send: func(ctx context.Context, f *os.File) error { return d.opt.Monitor.Call(ctx, &control.Publish{}, f) }})
 		d.present(ctx)
 		all.Go(func() { d.watchCompleteness(ctx) })

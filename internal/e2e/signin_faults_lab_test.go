@@ -145,6 +145,25 @@ except PermissionError:
 		s.in("a made-up name", "user00002", right(2))
 	})
 
+	s.part("names file", func(t *testing.T) {
+		id := s.sh("id user00001")
+		for what, damage := range map[string]string{
+			"removed":   "rm $f",
+			"noise":     "head -c 30000 /dev/urandom >/srv/story/noise; cp /srv/story/noise $f",
+			"empty":     ": >$f",
+			"directory": "rm $f; mkdir $f",
+			"fifo":      "rm $f; mkfifo $f",
+			"owner":     "chown 1000 $f",
+		} {
+			s.sh("f=/var/lib/latchkey-nss/identities; " + damage)
+			s.waitFor("names are back, "+what, func() bool {
+				r, err := s.nas.Run(s.ctx, "id", "user00001")
+				return err == nil && strings.TrimSpace(r.Stdout) == id
+			})
+		}
+		s.in("after the names were damaged", "user00001", right(1))
+	})
+
 	s.part("200 at a time", func(t *testing.T) {
 		got := s.sh(`seq 0 199 | xargs -P 200 -I{} sh -c 'n=$(printf %05d $(({} % 20))); echo "Passw0rd!$n" | timeout 100 pamtester sshd user$n authenticate acct_mgmt >/dev/null 2>&1 && echo in || echo out' | sort | uniq -c`)
 		if strings.Join(strings.Fields(got), " ") != "200 in" {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
@@ -27,6 +28,8 @@ const (
 	// on for minutes costs a part of one processor only.
 	rest     = 2
 	minPause = 100 * time.Millisecond
+	// glance is how often the published file is looked at.
+	glance = 2 * time.Second
 )
 
 // Options join a Publisher to the rest.
@@ -41,7 +44,11 @@ type Options struct {
 	// Send hands a sealed memfd to root's half and returns what it says. It does
 	// not keep the file.
 	Send func(context.Context, *os.File) error
-	Log  *slog.Logger // nil: slog.Default()
+	// File is where root's half publishes: where somebody else has removed or
+	// changed it, it is published again. Empty: nobody looks.
+	File   string
+	Glance time.Duration // how often that is looked at; 0: every two seconds
+	Log    *slog.Logger  // nil: slog.Default()
 }
 
 // Settled is what a Publisher has to know before it can publish. It changes with
@@ -74,6 +81,7 @@ type Publisher struct {
 	state  State
 	digest [32]byte // of what root's half has
 	have   bool
+	stamp  stamp          // of the published file, once root's half has taken ours
 	shown  store.Position // what the machine sees holds every change up to here
 	moved  chan struct{}  // closed when shown changes
 }
@@ -82,6 +90,9 @@ type Publisher struct {
 func New(o Options) *Publisher {
 	if o.Log == nil {
 		o.Log = slog.Default()
+	}
+	if o.Glance == 0 {
+		o.Glance = glance
 	}
 	return &Publisher{opt: o, log: o.Log, settled: make(chan struct{}, 1), moved: make(chan struct{})}
 }
@@ -155,6 +166,8 @@ func (p *Publisher) show(at store.Position) {
 func (p *Publisher) Run(ctx context.Context) error {
 	again := time.NewTimer(0) // the first attempt, then refreshes and retries
 	defer again.Stop()
+	look := time.NewTicker(p.opt.Glance)
+	defer look.Stop()
 	retry := firstRetry
 	for {
 		forced := false
@@ -164,6 +177,12 @@ func (p *Publisher) Run(ctx context.Context) error {
 		case <-p.opt.Changed:
 		case <-p.settled:
 		case <-again.C:
+			forced = true
+		case <-look.C:
+			if !p.altered() {
+				continue
+			}
+			p.log.Warn("somebody has removed or changed the published names; they are published again", "file", p.opt.File)
 			forced = true
 		}
 		started := time.Now()
@@ -189,6 +208,30 @@ func (p *Publisher) Run(ctx context.Context) error {
 		case <-time.After(max(minPause, rest*took)):
 		}
 	}
+}
+
+// stamp tells a file that nobody has touched since from any other.
+type stamp struct {
+	ino  uint64
+	size int64
+	ctim syscall.Timespec
+}
+
+// stampOf is zero where there is no such file.
+func stampOf(path string) (s stamp) {
+	if info, err := os.Lstat(path); err == nil {
+		st := info.Sys().(*syscall.Stat_t)
+		s = stamp{st.Ino, st.Size, st.Ctim}
+	}
+	return s
+}
+
+// altered says whether the published file is another one than root's half made of
+// what it took last. While publishing fails there is a pace for that already.
+func (p *Publisher) altered() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.opt.File != "" && p.input != nil && p.have && p.state.Err == nil && stampOf(p.opt.File) != p.stamp
 }
 
 // publish builds a snapshot and sends it, unless it says what the last one said.
@@ -249,7 +292,7 @@ func (p *Publisher) publish(ctx context.Context, forced bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.input == input {
-		p.digest, p.have = digest, true
+		p.digest, p.have, p.stamp = digest, true, stampOf(p.opt.File)
 		p.show(at)
 	}
 	p.state.Generation, p.state.When, p.state.Bytes = generation, time.Now(), im.Size()

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/identity"
@@ -117,4 +119,42 @@ func TestPublisherFollowsTheStore(t *testing.T) {
 	if ana, _ := r.UserByName("ana"); ana.Shell != "/bin/zsh" {
 		t.Errorf("ana's shell is %q", ana.Shell)
 	}
+}
+
+// Names that somebody else has removed or changed are published again, in seconds.
+func TestNamesThatSomebodyChangedArePublishedAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "identities")
+	sent := make(chan struct{})
+	rows := people()
+	changed := make(chan struct{}, 1)
+	p := New(Options{Changed: changed, File: path, Glance: time.Millisecond,
+		Rows: func(_ context.Context, fn func(Rows) error) error { return fn(rows) },
+		Send: func(_ context.Context, f *os.File) error {
+			data, err := io.ReadAll(f)
+			if err == nil {
+				err = errors.Join(os.RemoveAll(path), os.WriteFile(path, data, 0o600))
+			}
+			sent <- struct{}{}
+			return err
+		}})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- p.Run(ctx) }()
+	p.Settle(&Settled{Domain: contoso, Policy: policy(t, settings()), Ranges: []snapshot.Range{{Low: base, High: base + 9999}}})
+	<-sent
+	for what, do := range map[string]func() error{
+		"removed":   func() error { return os.Remove(path) },
+		"changed":   func() error { return os.Chmod(path, 0o644) },
+		"directory": func() error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o755)) },
+	} {
+		for p.altered() || p.State().Generation == 0 { // until what was sent is noted
+			time.Sleep(time.Millisecond)
+		}
+		if err := do(); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		<-sent
+	}
+	cancel()
+	<-ended
 }

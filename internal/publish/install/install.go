@@ -84,6 +84,16 @@ type Info struct {
 	Size          int64
 }
 
+// stamp tells a file that nobody has touched since from any other: whatever is
+// done to a file changes its ctime.
+type stamp struct {
+	ino  uint64
+	size int64
+	ctim unix.Timespec
+}
+
+func stampOf(st *unix.Stat_t) stamp { return stamp{st.Ino, st.Size, st.Ctim} }
+
 // Installer publishes in one directory. Safe for concurrent use.
 type Installer struct {
 	opt  Options
@@ -94,7 +104,7 @@ type Installer struct {
 	mu      sync.Mutex
 	ranges  []snapshot.Range
 	current *Info // what is at Name, if we know it to be right
-	ino     uint64
+	stamp   stamp // of it
 	retired []*retired
 }
 
@@ -251,18 +261,27 @@ func check(data []byte, rules snapshot.Rules) (*Info, error) {
 	return &Info{Generation: r.Generation(), Digest: r.Digest(), Users: users, Groups: groups, Size: int64(len(data))}, nil
 }
 
-// inPlace reports whether the file that we published, and know, is still there.
+// inPlace reports whether the file that we published, and know, is still there and
+// untouched.
 func (i *Installer) inPlace() bool {
 	var st unix.Stat_t
-	return i.current != nil && unix.Fstatat(int(i.dir.Fd()), Name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil &&
-		st.Ino == i.ino && st.Size == i.current.Size
+	return i.current != nil && unix.Fstatat(int(i.dir.Fd()), Name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && stampOf(&st) == i.stamp
+}
+
+// remember takes what is at Name, which is ours and right, for the current one.
+func (i *Installer) remember(info *Info) {
+	var st unix.Stat_t
+	i.current = info
+	if err := unix.Fstatat(int(i.dir.Fd()), Name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		i.current = nil
+	}
+	i.stamp = stampOf(&st)
 }
 
 // replace goes through the steps of the package comment.
 func (i *Installer) replace(data []byte, info *Info) error {
 	dir := int(i.dir.Fd())
-	ino, err := i.write(data)
-	if err != nil {
+	if err := i.write(data); err != nil {
 		_ = unix.Unlinkat(dir, newName, 0)
 		return err
 	}
@@ -273,7 +292,11 @@ func (i *Installer) replace(data []byte, info *Info) error {
 		return err
 	}
 	i.step("linked")
-	if err := unix.Renameat(dir, newName, dir, Name); err != nil {
+	err = unix.Renameat(dir, newName, dir, Name)
+	if errors.Is(err, unix.EISDIR) && i.clear(Name) == nil {
+		err = unix.Renameat(dir, newName, dir, Name)
+	}
+	if err != nil {
 		_ = unix.Unlinkat(dir, newName, 0)
 		_ = unix.Unlinkat(dir, oldName, 0)
 		if old != nil {
@@ -281,7 +304,7 @@ func (i *Installer) replace(data []byte, info *Info) error {
 		}
 		return fault.Wrap(fault.Internal, "publish: rename the new snapshot", err)
 	}
-	i.current, i.ino = info, ino
+	i.remember(info)
 	i.step("renamed")
 	if err := i.dir.Sync(); err != nil {
 		// The mark must not reach the disk before the name does. Readers notice
@@ -310,31 +333,37 @@ func (i *Installer) replace(data []byte, info *Info) error {
 	return nil
 }
 
-// write makes the new file, on the disk before it has its name.
-func (i *Installer) write(data []byte) (ino uint64, err error) {
+// clear removes what has a name of ours, an empty directory too.
+func (i *Installer) clear(name string) error {
 	dir := int(i.dir.Fd())
-	_ = unix.Unlinkat(dir, newName, 0)
+	err := unix.Unlinkat(dir, name, 0)
+	if errors.Is(err, unix.EISDIR) {
+		err = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
+	}
+	return err
+}
+
+// write makes the new file, on the disk before it has its name.
+func (i *Installer) write(data []byte) (err error) {
+	dir := int(i.dir.Fd())
+	_ = i.clear(newName)
 	fd, err := unix.Openat(dir, newName, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
-		return 0, diskFault("publish: make the new snapshot", err)
+		return diskFault("publish: make the new snapshot", err)
 	}
 	f := os.NewFile(uintptr(fd), newName)
 	defer func() { err = errors.Join(err, f.Close()) }()
 	if _, err := f.Write(data); err != nil {
-		return 0, diskFault("publish: write the new snapshot", err)
+		return diskFault("publish: write the new snapshot", err)
 	}
 	i.step("half written")
 	if err := f.Chmod(0o644); err != nil {
-		return 0, diskFault("publish: write the new snapshot", err)
+		return diskFault("publish: write the new snapshot", err)
 	}
 	if err := f.Sync(); err != nil {
-		return 0, diskFault("publish: write the new snapshot", err)
+		return diskFault("publish: write the new snapshot", err)
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return 0, diskFault("publish: look at the new snapshot", err)
-	}
-	return st.Ino, nil
+	return nil
 }
 
 func diskFault(op string, err error) error {

@@ -4,6 +4,7 @@ package install
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -192,6 +193,29 @@ func TestUnchangedContentIsNotWrittenAgain(t *testing.T) {
 	install(t, i, "ana")
 	if !knows(reader(t, dir), "ana") {
 		t.Error("a file that was removed is not published again")
+	}
+	// Nor where somebody wrote into it, of the same size, or let others write.
+	for what, do := range map[string]func(path string) error{
+		"wrote into it": func(path string) error {
+			f, err := os.OpenFile(path, os.O_RDWR, 0)
+			if err != nil {
+				return err
+			}
+			_, err = f.WriteAt([]byte("noise"), 100)
+			return errors.Join(err, f.Close())
+		},
+		"changed its mode": func(path string) error { return os.Chmod(path, 0o666) },
+	} {
+		if err := do(filepath.Join(dir, Name)); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := i.Current(); ok {
+			t.Errorf("somebody %s, and it is current", what)
+		}
+		install(t, i, "ana")
+		if st, err := os.Stat(filepath.Join(dir, Name)); err != nil || st.Mode() != 0o644 || !knows(reader(t, dir), "ana") {
+			t.Errorf("somebody %s: %v, %v", what, st.Mode(), err)
+		}
 	}
 }
 

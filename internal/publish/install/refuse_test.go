@@ -193,9 +193,10 @@ func TestDirectoryThatIsNotOurs(t *testing.T) {
 // Whatever lies in the place of the snapshot, the next one takes its place.
 func TestWhatIsInTheWay(t *testing.T) {
 	for name, make := range map[string]func(path string) error{
-		"noise": func(path string) error { return os.WriteFile(path, []byte("noise"), 0o644) },
-		"link":  func(path string) error { return os.Symlink("/etc/passwd", path) },
-		"fifo":  func(path string) error { return unix.Mkfifo(path, 0o644) },
+		"noise":     func(path string) error { return os.WriteFile(path, []byte("noise"), 0o644) },
+		"link":      func(path string) error { return os.Symlink("/etc/passwd", path) },
+		"fifo":      func(path string) error { return unix.Mkfifo(path, 0o644) },
+		"directory": func(path string) error { return os.Mkdir(path, 0o755) },
 	} {
 		for _, at := range []string{Name, oldName, newName} {
 			dir := t.TempDir()

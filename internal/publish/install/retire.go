@@ -95,7 +95,7 @@ func (i *Installer) putInOrder() {
 		}
 		i.log.Warn("the published snapshot was marked as superseded; it is current again")
 	}
-	i.current, i.ino = info, st.Ino
+	i.remember(info)
 }
 
 // recoverOld marks and removes a superseded file that still has its second
@@ -115,7 +115,7 @@ func (i *Installer) recoverOld() {
 			i.retire(old, st.Size)
 		}
 	}
-	if err := unix.Unlinkat(dir, oldName, 0); err != nil {
+	if err := i.clear(oldName); err != nil {
 		i.log.Warn("a superseded snapshot cannot be removed", "error", err)
 	}
 }
