@@ -370,6 +370,9 @@ func diskFault(op string, err error) error {
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 		return fault.WithRemedy(fault.Wrap(fault.Exhausted, op, err), "make room; until then the machine knows what was published last")
 	}
+	if errors.Is(err, unix.ENOENT) {
+		return fault.WithRemedy(fault.Wrap(fault.Internal, op, err), "the directory was removed while latchkeyd ran: restart it")
+	}
 	return fault.Wrap(fault.Internal, op, err)
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/publish"
 	"github.com/latchkey-nas/latchkey/internal/snapshot"
@@ -216,6 +217,20 @@ func TestUnchangedContentIsNotWrittenAgain(t *testing.T) {
 		if st, err := os.Stat(filepath.Join(dir, Name)); err != nil || st.Mode() != 0o644 || !knows(reader(t, dir), "ana") {
 			t.Errorf("somebody %s: %v, %v", what, st.Mode(), err)
 		}
+	}
+}
+
+func TestDirectoryThatIsGone(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "names")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	i := installer(t, dir)
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := i.Install(t.Context(), sealed(t, "ana")); !strings.Contains(fault.Remedy(err), "restart") {
+		t.Errorf("%v, remedy %q", err, fault.Remedy(err))
 	}
 }
 
