@@ -243,7 +243,7 @@ asked. The package does so before it is removed.`,
 			if err := follow(a, stream, func(*latchkeyv1.LeaveResponse) {}); err != nil {
 				return err
 			}
-			if err := a.krb5Undo(ctx); err != nil {
+			if err := a.krb5Undo(ctx, true); err != nil {
 				return err
 			}
 			return a.sambaStays()
@@ -259,8 +259,8 @@ asked. The package does so before it is removed.`,
 	return cmd
 }
 
-// krb5Undo takes back what the join wrote to /etc.
-func (a *app) krb5Undo(ctx context.Context) error {
+// krb5Undo takes back what the join wrote to /etc; record has the daemon note it.
+func (a *app) krb5Undo(ctx context.Context, record bool) error {
 	step := &latchkeyv1.Step{Id: "krb5-conf", Title: "Kerberos configuration of the machine", State: latchkeyv1.Step_STATE_DONE, Percent: 100}
 	if !a.root {
 		step.State, step.Detail = latchkeyv1.Step_STATE_WARNING, "left as it is: only root may change it"
@@ -272,7 +272,9 @@ func (a *app) krb5Undo(ctx context.Context) error {
 		step.State, step.Detail, step.Remedy = latchkeyv1.Step_STATE_WARNING, "left as it is: "+err.Error(), fault.Remedy(err)
 		return a.step(step)
 	}
-	a.recorded(ctx, "leave", paths(plan.Changes)...)
+	if record {
+		a.recorded(ctx, "leave", paths(plan.Changes)...)
+	}
 	step.Detail = planned(plan)
 	return a.step(step)
 }

@@ -21,7 +21,7 @@ func (a *app) leaveEtc(ctx context.Context) error {
 	if !a.root {
 		return fault.WithRemedy(fault.New(fault.Denied, "leave --etc-only is root's: it changes files in /etc"), "run it as root, by sudo")
 	}
-	if err := a.krb5Undo(ctx); err != nil {
+	if err := a.krb5Undo(ctx, false); err != nil {
 		return err
 	}
 	detail, err := a.hostKeysUndo()

@@ -115,6 +115,19 @@ func TestPackage(t *testing.T) {
 	s.sh("test -s /etc/krb5.keytab && test -e /etc/krb5.conf.d/latchkey.conf && ls /etc/sudoers.d/latchkey-*")
 	s.sh("dpkg -r latchkey")
 	s.locals("removed without a leave")
+	// Installed again, it knows the people as before; what an administrator took out
+	// stays out.
+	s.sh("dpkg -i /root/1.0.1.deb")
+	if got := s.sh("grep ^group: /etc/nsswitch.conf"); got != "group: files [SUCCESS=merge] latchkey systemd" {
+		t.Errorf("nsswitch.conf, installed again: %s", got)
+	}
+	s.try(s.nas.Start(ctx, false))
+	s.waitFor("the people are there again", func() bool { r, err := s.nas.Run(ctx, "id", "user00001"); return err == nil && r.Ok() })
+	s.sh("sed -i 's/ latchkey//' /etc/nsswitch.conf; dpkg -i /root/1.0.1.deb; dpkg -r latchkey; dpkg -i /root/1.0.1.deb")
+	if got := s.sh("grep -c latchkey /etc/nsswitch.conf; true"); got != "0" {
+		t.Errorf("taken out by hand, nsswitch.conf has %s lines of ours", got)
+	}
+	s.sh("dpkg -r latchkey")
 	if got := s.sh("pgrep -f '[l]atchkeyd (run|worker)'; grep -rl latchkey /etc/pam.d /etc/nsswitch.conf /etc/samba /etc/krb5* /etc/sudoers.d; true"); got != "/etc/pam.d/latchkey-web" {
 		t.Errorf("after a removal without a leave:\n%s", got)
 	}
