@@ -171,6 +171,8 @@ func (s *Session) Do(ctx context.Context, command string) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
+	again := time.NewTicker(2 * time.Second)
+	defer again.Stop()
 	for {
 		out, err := s.client.ReadFile(ctx, s.log)
 		if err == nil && strings.Contains(string(out), mark) {
@@ -179,6 +181,10 @@ func (s *Session) Do(ctx context.Context, command string) (string, error) {
 		select {
 		case <-ctx.Done():
 			return string(out), fmt.Errorf("%s: %w", command, ctx.Err())
+		case <-again.C: // on a busy machine it got both lines in one, and holds the second
+			if _, err := fmt.Fprintln(s.input, "!echo "+mark); err != nil {
+				return string(out), err
+			}
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
