@@ -40,7 +40,7 @@ func TestIPv6Only(t *testing.T) {
 		}
 		s.cli(0, "access", "allow", "sshd", "user00001")
 		s.login(0, "user00001", lab.UserPassword(1))
-		if r := s.cli(0, "doctor"); strings.Contains(r.Stdout, "✗") || !strings.Contains(r.Stdout, own) {
+		if r := s.cli(0, "doctor"); strings.Contains(r.Stdout, "✗") || strings.Contains(r.Stdout, "no route") || !strings.Contains(r.Stdout, own) {
 			t.Errorf("%s: doctor:\n%s", where, r.Stdout)
 		}
 		if where[:4] == "--dc" {

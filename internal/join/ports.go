@@ -42,6 +42,7 @@ func (j *Joiner) ports(ctx context.Context, r *run, targets []target) (usable []
 	results := each(ports, func(p port) []error {
 		return each(targets, func(t target) error { return j.probe(ctx, t.addr, p.number) })
 	})
+	targets, results = routed(targets, results)
 	for i, t := range targets {
 		open := true
 		for n, p := range ports {
@@ -89,6 +90,38 @@ func (j *Joiner) ports(ctx context.Context, r *run, targets []target) (usable []
 		err = fault.WithRemedy(fault.New(fault.Unreachable, "no domain controller has ports 88 and 389 both open"), ports[1].remedy(targets))
 	}
 	return usable, err
+}
+
+// routed leaves out the addresses of a kind that this machine has no route for,
+// where the same DC has one of the other kind: a machine with IPv6 alone misses
+// nothing by that.
+func routed(targets []target, results [][]error) ([]target, [][]error) {
+	lost := func(i int) bool {
+		for n := range results {
+			if !errors.Is(results[n][i], syscall.ENETUNREACH) {
+				return false
+			}
+		}
+		return true
+	}
+	var kept []target
+	left := make([][]error, len(results))
+	for i, t := range targets {
+		if lost(i) {
+			other := false
+			for k, o := range targets {
+				other = other || o.name == t.name && o.addr.Is4() != t.addr.Is4() && !lost(k)
+			}
+			if other {
+				continue
+			}
+		}
+		kept = append(kept, t)
+		for n := range results {
+			left[n] = append(left[n], results[n][i])
+		}
+	}
+	return kept, left
 }
 
 func (p port) remedy(where []target) string {
