@@ -123,7 +123,7 @@ func makeTable() []Key {
 		{Name: "directory.full_interval", Doc: "How often everything is read again, whatever changed.",
 			Min: int64(10 * time.Minute), Max: int64(30 * 24 * time.Hour),
 			field: func(c *Config) any { return &c.Directory.FullInterval }},
-		{Name: "directory.max_deletions", Doc: "The share of all rows, in per cent, that may disappear at once. Where more are missing, none is let go until `latchkey sync --accept-deletions`.",
+		{Name: "directory.max_deletions", Doc: "The share of all rows, in per cent, that may disappear at once, or one by one between two sweeps. Where more are missing, they are kept until `latchkey sync --accept-deletions`.",
 			Min: 1, Max: 100,
 			field: func(c *Config) any { return &c.Directory.MaxDeletions }},
 		{Name: "directory.key_interval", Doc: "How old the machine's key may become before it is changed. The change comes up to a tenth of it earlier.",

@@ -40,10 +40,18 @@ func (h hints) due(now time.Time) bool { return h.unexplained && !now.Before(h.n
 func (h *hints) note(p *pass, full bool, now time.Time) {
 	switch {
 	case full || p.sweeping != sweepNone:
-		h.unexplained, h.next = false, now.Add(hintRest*now.Sub(p.began))
+		h.unexplained = false
+		h.rest(p, now, 0)
 	case p.missedUSNs:
 		h.unexplained = true
 	}
+}
+
+// rest puts the next hint off for as long as the pass that ended now has earned,
+// a failed one too: what changed on a DC that cannot be swept is read all the
+// same.
+func (h *hints) rest(p *pass, now time.Time, least time.Duration) {
+	h.next = now.Add(max(least, hintRest*now.Sub(p.began)))
 }
 
 // readIDs reads the ids of all objects.

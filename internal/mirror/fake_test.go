@@ -30,6 +30,7 @@ type fakeDC struct {
 
 	down      bool           // nobody answers
 	refuses   error          // what becomes of a sign-in to it
+	noIDs     error          // what becomes of a sweep
 	dieAfter  int            // objects of the next ReadAll until the connection breaks; 0: never
 	during    func()         // called once in the middle of the next ReadAll
 	reads     []string       // what was asked for
@@ -298,10 +299,13 @@ func (c fakeConn) ReadIDs(ctx context.Context, fn func(directory.ID) error) (int
 	for _, o := range c.dc.objects {
 		all = append(all, directory.ID{ObjectGUID: o.ObjectGUID, OID: o.OID, SID: o.SID})
 	}
-	down := c.dc.down
+	down, refused := c.dc.down, c.dc.noIDs
 	c.dc.lock.Unlock()
 	if down {
 		return 0, errDown
+	}
+	if refused != nil {
+		return 0, refused
 	}
 	for i, id := range all {
 		if err := fn(id); err != nil {

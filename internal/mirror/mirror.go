@@ -93,8 +93,9 @@ type Config struct {
 	// 0: 15 s.
 	AnswerTimeout time.Duration
 	// MaxDeletions is the share of the users, and of the groups, in per cent,
-	// that one pass may let go of without being told to; 0: 10. A handful (five
-	// of each) may always go, or a small domain could never lose anybody.
+	// that may go between two sweeps by the clock without being told to; 0: 10.
+	// A handful (five of each) may always go, or a small domain could never lose
+	// anybody.
 	MaxDeletions int
 
 	// Latency is how long passes took, by "full" or "incremental" and by "ok" or
@@ -116,6 +117,7 @@ type Mirror struct {
 	at     store.Sync // where the mirror is, as the last pass left it
 	swept  time.Time
 	hints  hints
+	letGo  letGo // since the last sweep by the clock, that one included
 	loaded bool
 	fresh  *fresh  // what was refreshed while a pass runs; nil: none runs
 	silent Session // another one answered in its place, and it has not answered since

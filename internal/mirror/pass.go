@@ -57,6 +57,7 @@ type pass struct {
 	// missedUSNs: the DC counted more changes since the last pass than this one
 	// read.
 	missedUSNs bool
+	letGo      letGo
 	trouble    []string
 	defects    int
 	skew       time.Duration
@@ -297,12 +298,12 @@ func (p *pass) finish(tx *store.Tx, plan *plan, res *Result) error {
 	*res = Result{Added: len(plan.added), Changed: len(plan.changed)}
 	held := p.at.Held
 	if b.full || b.ids != nil {
-		s := sweeper{batch: b, kind: p.sweeping, percent: p.m.cfg.MaxDeletions, accept: p.req.AcceptDeletions}
+		s := sweeper{batch: b, kind: p.sweeping, percent: p.m.cfg.MaxDeletions, spent: p.m.spentSince(), accept: p.req.AcceptDeletions}
 		swept, err := s.sweep(tx)
 		if err != nil {
 			return err
 		}
-		res.Removed, held = swept.removed, swept.held
+		res.Removed, held, p.letGo = swept.removed.all(), swept.held, swept.removed
 	}
 	res.Held = held
 	next := p.advance(b, held)

@@ -138,14 +138,15 @@ func (m *Mirror) end(p *pass, res Result, err error) {
 			s.UnreachableSince = m.cfg.Now()
 		}
 		s.LastError, s.LastRemedy = err.Error(), fault.Remedy(err)
+		if p.sweeping == sweepHint {
+			m.hints.rest(p, m.cfg.Now(), m.cfg.Interval)
+		}
 		return
 	}
 	s.UnreachableSince, s.LastError, s.LastRemedy = time.Time{}, "", ""
 	s.LastDuration = res.Duration
 	m.at = p.at
-	if res.Full || p.sweeping == sweepDue {
-		m.swept = p.began
-	}
+	m.noteLetGo(p, res.Full || p.sweeping == sweepDue)
 	m.hints.note(p, res.Full, m.cfg.Now())
 	// What only a full pass sees stays until the next one.
 	if res.Full || len(p.trouble) > 0 {
@@ -154,6 +155,30 @@ func (m *Mirror) end(p *pass, res Result, err error) {
 	if res.Full {
 		m.defects = p.defects
 	}
+}
+
+// noteLetGo takes in whom a good pass let go. One by the clock begins a new
+// allowance, and what somebody accepted is charged to none. The lock is held.
+func (m *Mirror) noteLetGo(p *pass, byClock bool) {
+	if byClock {
+		m.swept, m.letGo = p.began, nil
+	}
+	if p.req.AcceptDeletions {
+		return
+	}
+	for kind, n := range p.letGo {
+		if m.letGo == nil {
+			m.letGo = make(letGo)
+		}
+		m.letGo[kind] += n
+	}
+}
+
+// spentSince returns whom the breaker has let go since the last sweep by the clock.
+func (m *Mirror) spentSince() letGo {
+	m.lock.Lock()
+	defer m.lock.Unlock()
+	return maps.Clone(m.letGo)
 }
 
 // problems says what an administrator should know.

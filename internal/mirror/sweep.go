@@ -23,14 +23,28 @@ type sweeper struct {
 	batch   *batch
 	kind    sweeping
 	percent int
-	accept  bool // whatever was missed may go, and now
+	spent   letGo // what went since the last sweep by the clock; of no account in one
+	accept  bool  // whatever was missed may go, and now
+}
+
+// letGo counts rows that went, by kind.
+type letGo map[identity.Kind]int
+
+func (l letGo) all() (n int) {
+	for _, of := range l {
+		n += of
+	}
+	return n
 }
 
 // swept is what a sweep found.
-type swept struct{ removed, held int }
+type swept struct {
+	removed letGo
+	held    int
+}
 
 func (s *sweeper) sweep(tx *store.Tx) (swept, error) {
-	var done swept
+	done := swept{removed: make(letGo)}
 	b := s.batch
 	var missed, found []*store.Row
 	total := make(map[identity.Kind]int)
@@ -72,7 +86,7 @@ func (s *sweeper) sweep(tx *store.Tx) (swept, error) {
 	}
 	settled := make(map[identity.GUID]bool)
 	for kind, rows := range going {
-		if !s.accept && len(rows) > max(handful, total[kind]*s.percent/100) {
+		if !s.accept && len(rows) > s.allowed(kind, total[kind]) {
 			done.held += len(rows)
 			continue
 		}
@@ -84,10 +98,21 @@ func (s *sweeper) sweep(tx *store.Tx) (swept, error) {
 			if r.Common().State.Has(identity.Conflicted) {
 				settled[r.Common().OID] = true
 			}
-			done.removed++
+			done.removed[kind]++
 		}
 	}
 	return done, unmark(tx, settled)
+}
+
+// allowed returns how many rows of a kind may go, of so many. The sweeps that the
+// DC hints at share one allowance until the next one by the clock: they come every
+// few seconds, and whoever empties a domain one by one is to be stopped as well.
+func (s *sweeper) allowed(kind identity.Kind, total int) int {
+	n := max(handful, total*s.percent/100)
+	if s.kind == sweepHint {
+		n -= s.spent[kind]
+	}
+	return n
 }
 
 // misses returns how often in a row the object of r was missed, this time

@@ -266,6 +266,77 @@ func TestBreaker(t *testing.T) {
 	}
 }
 
+// TestBreakerCountsWhatGoesOneByOne: somebody who empties the domain in a loop is
+// stopped as well as one who does it at once: the sweeps that the DC hints at, every
+// few seconds, have one allowance for all of them.
+func TestBreakerCountsWhatGoesOneByOne(t *testing.T) {
+	dc := newFakeDC()
+	for i := range 98 { // and two that every domain has
+		dc.user(fmt.Sprintf("user%02d", i))
+	}
+	b := newBox(t, dc)
+	b.sync(Request{})
+	removed, deleted := 0, 0
+	lose := func(n int) {
+		for range n {
+			dc.remove(dc.find(fmt.Sprintf("user%02d", deleted)))
+			deleted++
+		}
+	}
+	for range 10 {
+		lose(4)
+		removed += b.hint().Removed
+	}
+	if removed > 10 || b.m.Status().Held != deleted-removed {
+		t.Errorf("of %d that were deleted four by four %d went and %d are held", deleted, removed, b.m.Status().Held)
+	}
+	if res := b.sweep(); res.Removed != 0 || res.Held != deleted-removed {
+		t.Errorf("the sweep by the clock: %+v", res)
+	}
+	// What somebody accepted is not charged to those who go next.
+	if res := b.sync(Request{AcceptDeletions: true}); res.Removed != deleted-removed {
+		t.Errorf("accepted: %+v", res)
+	}
+	lose(5)
+	if res := b.hint(); res.Removed != 5 {
+		t.Errorf("five more: %+v", res)
+	}
+	lose(5)
+	if res := b.hint(); res.Removed != 0 || res.Held != 5 {
+		t.Errorf("and five more: %+v", res)
+	}
+	if res := b.sweep(); res.Removed != 5 || res.Held != 0 {
+		t.Errorf("a quarter of an hour later: %+v", res)
+	}
+}
+
+// TestAHintThatCannotBeFollowedStopsNoChange: what the DC tells is read, though it
+// does not let anybody list who is there.
+func TestAHintThatCannotBeFollowedStopsNoChange(t *testing.T) {
+	dc := newFakeDC()
+	ana, bob := dc.user("ana"), dc.user("bob")
+	b := newBox(t, dc)
+	pass := func() error {
+		_, err := b.m.scheduled(context.Background())
+		return err
+	}
+	if err := pass(); err != nil {
+		t.Fatal(err)
+	}
+	dc.remove(ana)
+	if err := pass(); err != nil || !b.m.hints.unexplained {
+		t.Fatalf("before the hint: %v, %+v", err, b.m.hints)
+	}
+	dc.noIDs, b.m.hints.next = fault.New(fault.Denied, "not for you"), time.Time{}
+	dc.change(bob, func(o *directory.Object) { o.DisplayName = "Roberta" })
+	if err := pass(); !fault.Is(err, fault.Denied) {
+		t.Fatalf("the sweep: %v", err)
+	}
+	if err := pass(); err != nil || b.user("bob").DisplayName != "Roberta" {
+		t.Errorf("the next pass: %v, %q", err, b.user("bob").DisplayName)
+	}
+}
+
 func TestSmallDomainCanLosePeople(t *testing.T) {
 	dc := newFakeDC()
 	for i := range 8 {
