@@ -3,8 +3,10 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"testing"
 	"time"
 
@@ -22,6 +24,7 @@ type twoDCs struct {
 	others  chan struct{}
 	doubted bool
 	other   error
+	second  *fakeDC // whom the other DC has; nil: the same
 }
 
 func newTwoDCs(dc *fakeDC) *twoDCs {
@@ -40,7 +43,7 @@ func (d *twoDCs) Another(ctx context.Context, than Session) (Session, error) {
 	if d.other != nil {
 		return nil, d.other
 	}
-	return fakeConn{d.fakeDC}, nil
+	return fakeConn{cmp.Or(d.second, d.fakeDC)}, nil
 }
 
 func (d *twoDCs) Doubted(Session) bool { return d.doubted }
@@ -137,5 +140,24 @@ func TestRefreshThatIsCancelledEnds(t *testing.T) {
 	}
 	if err := <-d.ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("the read ended by %v", err)
+	}
+}
+
+// TestRefreshAtADCThatIsBehindTakesNoGroupAway: the DC that answers in the place of
+// a silent one has not heard of a new group yet, and neither has one that takes over.
+func TestRefreshAtADCThatIsBehindTakesNoGroupAway(t *testing.T) {
+	b, d := twoBox(t)
+	dc := d.fakeDC
+	behind := newFakeDC()
+	behind.objects, behind.usn, behind.invocation[4] = maps.Clone(dc.objects), dc.usn+100, 1
+	dc.group("new staff", dc.find("ana"))
+	b.sync(Request{})
+	d.second = behind
+	if _, err := b.m.RefreshOne(t.Context(), name("ana")); err != nil || !b.in("ana", "new staff") {
+		t.Errorf("in the place of another: %v, the group is %q", err, b.named("new staff"))
+	}
+	b.m.cfg.Directory = behind
+	if _, err := b.m.RefreshOne(t.Context(), name("ana")); err != nil || !b.in("ana", "new staff") {
+		t.Errorf("after it took over: %v, the group is %q", err, b.named("new staff"))
 	}
 }

@@ -96,8 +96,16 @@ func readTokenGroups(ctx context.Context, session Session, o *object) tokenGroup
 
 // askGroups reads groups that the DC does not count for somebody whom the mirror
 // has in them. One that does not exist any more goes at once: the DC has said so
-// twice, and somebody waits to be let in by it.
+// twice, and somebody waits to be let in by it. Another DC than the one the mirror
+// is of may not have heard of the group yet: its word takes none away.
 func (m *Mirror) askGroups(ctx context.Context, session Session, guids []identity.GUID) error {
+	dse, err := within(ctx, m.cfg.AnswerTimeout, session.RootDSE)
+	if err != nil {
+		return err
+	}
+	if p := (pass{at: m.position(), dse: dse}); !p.continues() {
+		return nil
+	}
 	b := newBatch(false, m.cfg.Now())
 	for _, g := range guids {
 		if err := m.askOne(ctx, session, b, g); err != nil {
@@ -188,7 +196,8 @@ func (m *Mirror) applyBatch(ctx context.Context, session Session, b *batch, aske
 	}
 }
 
-// bury retires the rows of those objects that are dead.
+// bury retires the rows of those objects that are dead. Of one that was missed once
+// the sweeps decide: the DC may have taken over a moment ago.
 func bury(tx *store.Tx, b *batch, guids []identity.GUID) error {
 	for _, g := range guids {
 		if _, dead := b.dead[g]; !dead {
@@ -198,7 +207,7 @@ func bury(tx *store.Tx, b *batch, guids []identity.GUID) error {
 		if err != nil {
 			return err
 		}
-		if r == nil || r.Gone {
+		if r == nil || r.Gone || r.Missed > 0 && r.Missed < patience {
 			continue
 		}
 		if err := tx.Retire(r.Common().Row); err != nil {
