@@ -3,8 +3,11 @@
 package web
 
 import (
+	"context"
 	"html"
 	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -80,6 +83,50 @@ func TestOnlyWrongPasswordsAreCounted(t *testing.T) {
 	v.signIn("ada", "guess")
 	if a := v.signIn("ada", "right"); a.StatusCode != 429 {
 		t.Errorf("after %d guesses: %d", failuresNamed, a.StatusCode)
+	}
+}
+
+// A right password is answered at once and a wrong one late: whoever goes away
+// before the answer has guessed.
+func TestAGuessCountsWhoeverDoesNotWaitForTheAnswer(t *testing.T) {
+	s := open(t)
+	for i := range failuresNamed {
+		ctx, leave := context.WithCancel(t.Context())
+		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/auth/password", strings.NewReader("name=pam&password=guess"))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Sec-Fetch-Site", "same-origin")
+		r.RemoteAddr = "192.0.2.1:1"
+		done := make(chan struct{})
+		go func() { defer close(done); s.server.ServeHTTP(httptest.NewRecorder(), r) }()
+		for s.stack.asked.Load() == int64(i) {
+			time.Sleep(time.Millisecond)
+		}
+		leave()
+		<-done
+	}
+	if s.server.throttle.wait(netip.MustParseAddr("192.0.2.1"), "pam") == 0 {
+		t.Errorf("%d guesses whose answers nobody waited for cost nothing", failuresNamed)
+	}
+}
+
+// An office behind one address may sign in, however many they are.
+func TestRightPasswordsAreNotCounted(t *testing.T) {
+	s := open(t)
+	for range failuresEach {
+		if a := s.visitor().signIn("ada", "right"); a.StatusCode != 303 {
+			t.Fatalf("the right password: %d", a.StatusCode)
+		}
+	}
+	if a := s.visitor().signIn("ada", "right"); a.StatusCode != 303 {
+		t.Errorf("after %d right passwords: %d", failuresEach, a.StatusCode)
+	}
+	// Right ones buy no guesses at others.
+	for i := range failuresEach {
+		s.visitor().signIn("user"+string(rune('a'+i)), "guess")
+		s.visitor().signIn("ada", "right")
+	}
+	if a := s.visitor().signIn("userx", "guess"); a.StatusCode != 429 {
+		t.Errorf("after %d guesses among right passwords: %d", failuresEach, a.StatusCode)
 	}
 }
 

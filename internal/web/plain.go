@@ -36,7 +36,7 @@ func (c *sendsToHTTPS) Read(p []byte) (int, error) {
 		return n, err
 	}
 	r, err := http.ReadRequest(bufio.NewReader(io.LimitReader(io.MultiReader(bytes.NewReader(p[:n]), c.Conn), maxPlainHead)))
-	if err == nil && (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.URL.Host == "" && hostName(r.Host) {
+	if err == nil && (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.RequestURI[0] == '/' && hostName(r.Host) {
 		_, _ = fmt.Fprintf(c.Conn, "HTTP/1.1 307 Temporary Redirect\r\nLocation: https://%s%s\r\nCache-Control: no-store\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", r.Host, r.URL.RequestURI())
 	}
 	return 0, io.EOF

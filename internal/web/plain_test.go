@@ -46,6 +46,8 @@ func TestPlainHTTPIsSentToHTTPS(t *testing.T) {
 		{"GET /auth/account?x=%0d%0ay HTTP/1.1\r\nHost: nas.contoso.test:8443\r\nCookie: __Host-latchkey=x\r\n\r\n", "https://nas.contoso.test:8443/auth/account?x=%0d%0ay"},
 		{"HEAD / HTTP/1.0\r\nHost: [fd00::1]:8443\r\n\r\n", "https://[fd00::1]:8443/"},
 		{"GET //evil.test/ HTTP/1.1\r\nHost: nas:8443\r\n\r\n", "https://nas:8443//evil.test/"},
+		{"GET x:.evil.test/ HTTP/1.1\r\nHost: nas\r\n\r\n", ""},
+		{"GET * HTTP/1.1\r\nHost: nas\r\n\r\n", ""},
 		{"GET http://evil.test/ HTTP/1.1\r\nHost: nas:8443\r\n\r\n", ""},
 		{"GET / HTTP/1.1\r\nHost: nas/@evil.test\r\n\r\n", ""},
 		{"GET / HTTP/1.1\r\nHost: \r\n\r\n", ""},

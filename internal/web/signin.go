@@ -209,7 +209,11 @@ func (s *Server) password(w http.ResponseWriter, r *http.Request) {
 			again(http.StatusUnauthorized, c.text("signin.wrong"))
 			return
 		}
-		s.throttle.forgive(from, name)
+		// Who is gone has not been told, and knows all the same: a wrong password
+		// takes longer.
+		if r.Context().Err() == nil {
+			s.throttle.forgive(from, name)
+		}
 		s.failFor(w, r, err)
 		return
 	}

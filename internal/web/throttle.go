@@ -82,11 +82,13 @@ func (t *throttle) fail(from netip.Addr, name string) {
 	}
 }
 
-// succeed forgets the failures with a name, not those of the address: one good
-// password buys no guesses at others.
+// succeed takes back the failure that was counted last, and forgets the others
+// with the name, not those of the address: one good password buys no guesses at
+// others.
 func (t *throttle) succeed(from netip.Addr, name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.takeBack(attempt{network(from), ""})
 	delete(t.failed, attempt{network(from), fold(name)})
 }
 
@@ -96,11 +98,16 @@ func (t *throttle) forgive(from netip.Addr, name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, key := range []attempt{{network(from), ""}, {network(from), fold(name)}} {
-		if times := t.failed[key]; len(times) > 1 {
-			t.failed[key] = times[:len(times)-1]
-		} else {
-			delete(t.failed, key)
-		}
+		t.takeBack(key)
+	}
+}
+
+// takeBack drops the last failure. The caller holds mu.
+func (t *throttle) takeBack(key attempt) {
+	if times := t.failed[key]; len(times) > 1 {
+		t.failed[key] = times[:len(times)-1]
+	} else {
+		delete(t.failed, key)
 	}
 }
 
