@@ -5,6 +5,7 @@ package web
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"os"
@@ -184,7 +185,7 @@ func (l *loop) take(now time.Time) bool {
 		if out := a.out; len(out) > 0 { // it comes back with an answer
 			a.out = nil
 			if l.write(a, out, now) {
-				l.answer(a, l.in[:copy(l.in, a.rest)], now)
+				l.answerRest(a, now)
 			}
 		}
 	}
@@ -218,24 +219,30 @@ func (l *loop) sweep(now time.Time) {
 // ready goes on with a connection that has something to read, or room for what is
 // left of an answer.
 func (l *loop) ready(a *asker, now time.Time) {
-	n := copy(l.in, a.rest)
 	if out := a.out; len(out) > 0 {
 		a.out = nil
-		if !l.write(a, out, now) {
-			return
+		if l.write(a, out, now) {
+			_ = unix.EpollCtl(l.poll, unix.EPOLL_CTL_MOD, a.fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(a.fd)})
+			l.answerRest(a, now)
 		}
-		_ = unix.EpollCtl(l.poll, unix.EPOLL_CTL_MOD, a.fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(a.fd)})
-	} else {
-		more, err := unix.Read(a.fd, l.in[n:])
-		switch {
-		case err == unix.EAGAIN || err == unix.EINTR:
-			return
-		case err != nil || more == 0:
-			l.close(a)
-			return
-		}
-		n += more
+		return
 	}
+	n := copy(l.in, a.rest)
+	more, err := unix.Read(a.fd, l.in[n:])
+	switch {
+	case err == unix.EAGAIN || err == unix.EINTR:
+	case err != nil || more == 0:
+		l.close(a)
+	default:
+		l.answer(a, l.in[:n+more], now)
+	}
+}
+
+// answerRest goes on after an answer that took its time, with what was read
+// behind its question. The time of the next one begins here.
+func (l *loop) answerRest(a *asker, now time.Time) {
+	n := copy(l.in, a.rest)
+	a.rest = a.rest[:0]
 	l.answer(a, l.in[:n], now)
 }
 
@@ -319,10 +326,13 @@ func (f *Forward) Serve(ln net.Listener) error {
 	for {
 		conn, err := gated.Accept()
 		if err != nil {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			if f.stopped {
+			if f.over() {
 				return nil
+			}
+			var passing interface{ Temporary() bool }
+			if errors.As(err, &passing) && passing.Temporary() {
+				time.Sleep(10 * time.Millisecond)
+				continue
 			}
 			return fault.Wrap(fault.Internal, "serve auth", err)
 		}
@@ -359,6 +369,12 @@ func (f *Forward) open(ln net.Listener) (bool, error) {
 	}
 	f.listeners = append(f.listeners, ln)
 	return true, nil
+}
+
+func (f *Forward) over() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.stopped
 }
 
 // Stop ends the door. Requests of net/http that are under way may go on until

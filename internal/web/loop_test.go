@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -234,11 +235,82 @@ func TestConnectionsEndInTime(t *testing.T) {
 	if !left(lazy, headersTime-time.Second) || left(lazy, time.Second) {
 		t.Error("an answer that nobody takes holds a connection open for another time")
 	}
+	// Who has begun the next question meanwhile has the time of a question for it.
+	c, late := one()
+	for late.out == nil {
+		send(c, late, strings.Repeat(plainText("/", "x"), 20))
+	}
+	late.rest = []byte(plainLine[:5])
+	if !left(late, headersTime-time.Second) {
+		t.Fatal("an answer that waits is not kept")
+	}
+	if _, err := io.CopyN(io.Discard, c, int64(queued(t, c))); err != nil {
+		t.Fatal(err)
+	}
+	l.ready(late, now)
+	if late.out != nil || !left(late, headersTime-time.Second) || left(late, time.Second) {
+		t.Error("after an answer that was taken late, the time of a question is another")
+	}
+	_, back := one()
+	l.leave(back)
+	back.out, back.rest = []byte("answer"), []byte(plainLine[:5])
+	l.enter(back)
+	l.take(now)
+	if !left(back, headersTime-time.Second) || left(back, time.Second) {
+		t.Error("after a question that took long, the time of the next is another")
+	}
 	if n := f.gate.Connections(); n != 0 {
 		t.Errorf("%d connections are held", n)
 	}
 	l.over = true
 	l.take(now)
+}
+
+// failing is a listener that fails once before each connection.
+type failing struct {
+	net.Listener
+	with   error
+	failed bool
+}
+
+func (f *failing) Accept() (net.Conn, error) {
+	if f.failed = !f.failed; f.failed {
+		return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", f.with)}
+	}
+	return f.Listener.Accept()
+}
+
+// A machine or a process that is short of descriptors for a moment does not end
+// the door; a listener that is broken does.
+func TestTheDoorOutlivesAShortageOfDescriptors(t *testing.T) {
+	for with, outlives := range map[unix.Errno]bool{unix.EMFILE: true, unix.ENFILE: true, unix.EBADF: false} {
+		f := NewForward(ForwardConfig{Log: slog.New(slog.DiscardHandler), Sessions: &fakeSessions{}})
+		ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		served := make(chan error, 1)
+		go func() { served <- f.Serve(&failing{Listener: ln, with: with}) }()
+		if !outlives {
+			if err := <-served; !errors.Is(err, with) {
+				t.Errorf("%v: %v", with, err)
+			}
+			f.Stop(t.Context())
+			continue
+		}
+		c, err := net.Dial("unix", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+		fmt.Fprint(c, plainText("/", "x"))
+		answered(t, bufio.NewReader(c), "/")
+		_ = c.Close()
+		f.Stop(t.Context())
+		if err := <-served; err != nil {
+			t.Errorf("%v: %v", with, err)
+		}
+	}
 }
 
 // queued is how many bytes wait to be read from c.
