@@ -4,7 +4,6 @@ package daemon
 
 import (
 	"sync"
-	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
 )
@@ -13,55 +12,64 @@ import (
 // The web's form asks such a stack, which in turn asks us, by the PAM module's
 // door. formOutcomes carries from that door to the form why the domain said no,
 // as far as a stranger may hear it, so that the page can say what to do.
+//
+// All that the two have in common is the name and the address. Where several
+// forms wait for the same, one may be a guess at what another proves: none of
+// them is told.
 type formOutcomes struct {
-	mu sync.Mutex
-	by map[formAttempt]formOutcome
+	mu      sync.Mutex
+	waiting map[formAttempt]*formOutcome
 }
 
 type formAttempt struct{ name, remote string }
 
 type formOutcome struct {
-	err error
-	at  time.Time
+	forms   int  // that wait
+	several bool // waited at the same time
+	err     error
 }
 
-// The limits of what is remembered: a form waits for its answer.
-const (
-	formOutcomeTime = time.Minute
-	maxFormOutcomes = 1000
-)
-
-// put notes how an attempt ended; what a form would not tell is not kept.
-func (f *formOutcomes) put(name, remote string, err error, now time.Time) {
+// begin is called by a form before it asks the stack; end, which it calls once
+// afterwards, returns how the attempt ended, nil where nothing is known.
+func (f *formOutcomes) begin(name, remote string) (end func() error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	key := formAttempt{name, remote}
-	delete(f.by, key)
-	switch fault.KindOf(err) {
-	case fault.Unreachable, fault.MustChange, fault.Locked, fault.Disabled, fault.Expired, fault.Denied:
-	default:
+	o := f.waiting[key]
+	if o == nil {
+		o = &formOutcome{}
+		if f.waiting == nil {
+			f.waiting = map[formAttempt]*formOutcome{}
+		}
+		f.waiting[key] = o
+	}
+	o.forms++
+	o.several = o.several || o.forms > 1
+	return func() error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if o.forms--; o.forms == 0 {
+			delete(f.waiting, key)
+		}
+		if o.several {
+			return nil
+		}
+		return o.err
+	}
+}
+
+// put notes how an attempt ended, for a form that waits; what that would not
+// tell is not kept.
+func (f *formOutcomes) put(name, remote string, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	o := f.waiting[formAttempt{name, remote}]
+	if o == nil {
 		return
 	}
-	for k, o := range f.by {
-		if len(f.by) >= maxFormOutcomes || now.Sub(o.at) >= formOutcomeTime {
-			delete(f.by, k)
-		}
+	o.err = nil
+	switch fault.KindOf(err) {
+	case fault.Unreachable, fault.MustChange, fault.Locked, fault.Disabled, fault.Expired, fault.Denied:
+		o.err = err
 	}
-	if f.by == nil {
-		f.by = map[formAttempt]formOutcome{}
-	}
-	f.by[key] = formOutcome{err, now}
-}
-
-// take returns how the attempt ended, once; nil where nothing is known.
-func (f *formOutcomes) take(name, remote string, now time.Time) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	key := formAttempt{name, remote}
-	o, ok := f.by[key]
-	delete(f.by, key)
-	if !ok || now.Sub(o.at) >= formOutcomeTime {
-		return nil
-	}
-	return o.err
 }

@@ -4,7 +4,6 @@ package daemon
 
 import (
 	"context"
-	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/login"
@@ -42,7 +41,7 @@ func personOf(r *login.Result) *shim.Result {
 func (p pam) Begin(r shim.Request) shim.Conversation {
 	s := spoken{c: p.login.Begin(attemptOf(r))}
 	if r.Service == pamcheck.Service && r.Caller.UID == 0 {
-		s.note = func(err error) { p.forms.put(r.Name, r.RemoteHost, err, time.Now()) }
+		s.note = func(err error) { p.forms.put(r.Name, r.RemoteHost, err) }
 	}
 	return s
 }

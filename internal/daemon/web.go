@@ -98,13 +98,14 @@ func (f formPasswords) Check(ctx context.Context, name string, password secret.B
 	if err = errors.Join(err, theirs.Close()); err != nil {
 		return nil, err
 	}
-	f.d.forms.put(name, remote, nil, time.Now()) // of an attempt that nobody waited for
+	end := f.d.forms.begin(name, remote)
 	reply, err := pamcheck.Ask(ctx, ours, pamcheck.Request{Name: name, RemoteHost: remote, Password: password})
+	told := end()
 	if err != nil {
 		return nil, err
 	}
 	if err := reply.Err(); err != nil {
-		if told := f.d.forms.take(name, remote, time.Now()); told != nil && !reply.Account {
+		if told != nil && !reply.Account {
 			err = told
 		}
 		if fault.Is(err, fault.MustChange) {
