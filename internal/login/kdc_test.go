@@ -4,6 +4,7 @@ package login_test
 
 import (
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -60,6 +61,34 @@ func TestForgedKDCIsRefusedAndSaysNothingOfThePassword(t *testing.T) {
 	if _, err := w.try("alice", "wonder land"); err != nil {
 		t.Errorf("the real one, afterwards: %v", err)
 	}
+}
+
+// Where the machine's account was deleted no KDC can prove itself by our key: that
+// is no answer about a password, right or wrong. Who was here before is let in by
+// the verifier, as when no KDC answers; an administrator hears what to do.
+func TestAMachineThatTheDomainDoesNotKnowMakesNoPasswordWrong(t *testing.T) {
+	w := newWorld(t)
+	w.settings.Store(&login.Settings{Offline: true})
+	w.allow("sshd", "*")
+	w.kdc.Add(krbBob)
+	if _, err := w.try("alice", "wonder land"); err != nil {
+		t.Fatal(err)
+	}
+	w.restart()
+	w.kdc.Change(func() { w.host.Name, w.host.Aliases = []string{"DELETED$"}, nil })
+	for range 10 { // the budget of a wrong password would be spent
+		_, err := w.try("bob", "builder")
+		wantKind(t, "who was never here", err, fault.Unreachable)
+		if !strings.Contains(fault.Remedy(err), "latchkey join") {
+			t.Errorf("the remedy is %q", fault.Remedy(err))
+		}
+	}
+	if r, err := w.try("alice", "wonder land"); err != nil || r.How != login.ByOffline {
+		t.Errorf("who was here before: %+v, %v", r, err)
+	}
+	// The verifier stands in for the proof, not for the KDC's word on a password.
+	_, err := w.try("alice", "looking glass")
+	wantKind(t, "a wrong password", err, fault.BadCredential)
 }
 
 // A KDC that is slow is no silent one, where nothing else could decide; who has

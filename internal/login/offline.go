@@ -3,6 +3,7 @@
 package login
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"encoding/json"
@@ -103,8 +104,8 @@ func (l *Login) offline(ctx context.Context, a *attempt, p *person, password sec
 	l.keepNow(p.user.Row)
 	v := l.verifierOf(ctx, p.user)
 	if v == nil {
-		return nil, fault.WithRemedy(fault.Wrap(fault.Unreachable, "no KDC answers, and nothing here vouches for the password", why),
-			"`latchkey doctor` says what cannot be reached")
+		return nil, fault.WithRemedy(fault.Wrap(fault.Unreachable, "no KDC could decide, and nothing here vouches for the password", why),
+			cmp.Or(fault.Remedy(why), "`latchkey doctor` says what cannot be reached"))
 	}
 	a.event.How = string(ByOffline)
 	h, err := l.hash(ctx, v, password)
@@ -114,7 +115,7 @@ func (l *Login) offline(ctx context.Context, a *attempt, p *person, password sec
 	good := subtle.ConstantTimeCompare(h, v.Hash) == 1
 	secret.Wipe(h)
 	if !good {
-		return nil, fault.New(fault.BadCredential, "no KDC answers, and the password is not the last good one")
+		return nil, fault.New(fault.BadCredential, "no KDC could decide, and the password is not the last good one")
 	}
 	a.proved = true
 	if err := l.state(p.user); err != nil {

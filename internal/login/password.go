@@ -279,11 +279,16 @@ func (l *Login) verify(ctx context.Context, d *Domain, tgt *kerberos.Ticket) (*k
 		}
 		v, err := d.KDC.Verify(ctx, tgt, kerberos.Service("host", d.FQDN, d.Realm), keys)
 		keys.Wipe()
+		var refusal *kerberos.Error
 		switch {
 		case err == nil:
 			return v, nil
 		case fault.Is(err, fault.Unreachable):
 			return nil, err
+		case errors.As(err, &refusal) && refusal.Code == kerberos.CodeServiceUnknown:
+			// It cannot prove itself, which says nothing of the password.
+			return nil, fault.WithRemedy(fault.Wrap(fault.Unreachable, "prove the KDC: it does not know this machine", err),
+				"`latchkey join` again: the machine's account was deleted or renamed, or the domain built anew; every user keeps its uid")
 		case fault.Is(err, fault.Conflict) && try == 0:
 			continue
 		case fault.Is(err, fault.Conflict):
