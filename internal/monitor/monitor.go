@@ -284,9 +284,10 @@ func (m *Monitor) reconfigure() error {
 		m.log.Error("the new configuration is not used, the old one stays", "error", err)
 		return err
 	}
+	before := m.config.Load()
 	m.adopt(cfg)
 	m.log.Info("the configuration has been read again")
-	if err := m.arrange(&cfg.Config); err != nil {
+	if err := m.arrange(&cfg.Config, &before.Config); err != nil {
 		m.log.Error("a socket cannot be opened or closed", "error", err)
 		return err
 	}

@@ -119,8 +119,9 @@ func openPatiently(s peer.Socket) (*peer.Listener, error) {
 // arrange opens the sockets that cfg asks for and closes those of winbind and the
 // web that it no longer does. The worker goes on: it is given the web's listener,
 // and the connections of winbind's pipes one by one. What systemd opened is
-// systemd's to close.
-func (m *Monitor) arrange(cfg *config.Config) error {
+// systemd's to close. A socket that before asked for as well and that cannot be
+// opened still is logged and no error: the change is about something else.
+func (m *Monitor) arrange(cfg, before *config.Config) error {
 	if m.wanted == nil {
 		return nil
 	}
@@ -129,26 +130,15 @@ func (m *Monitor) arrange(cfg *config.Config) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var trouble []error
-	want := map[peer.Name]bool{}
+	want, old := map[peer.Name]bool{}, m.wanted(before)
 	for _, s := range m.wanted(cfg) {
 		want[s.Name] = true
-		if s.Name == peer.Web {
-			trouble = append(trouble, m.arrangeWeb(s))
+		err := m.arrangeOne(s)
+		if err != nil && slices.Contains(old, s) {
+			m.log.Error("a socket still cannot be opened", "name", string(s.Name), "error", err)
 			continue
 		}
-		if m.listeners.First(s.Name) != nil {
-			continue
-		}
-		ln, err := peer.Open(s)
-		if err != nil {
-			trouble = append(trouble, fault.Wrap(fault.Unknown, "open the sockets of the new configuration in "+filepath.Dir(s.Path), err))
-			continue
-		}
-		m.log.Info("a socket has been opened", "name", string(s.Name), "at", s.Path)
-		m.listeners[s.Name] = append(m.listeners[s.Name], ln)
-		if isPipe(s.Name) { // its connections go to the worker that there is
-			m.keep(ln)
-		}
+		trouble = append(trouble, err)
 	}
 	for name := range m.listeners {
 		if !want[name] && comesAndGoes(name) {
@@ -156,6 +146,26 @@ func (m *Monitor) arrange(cfg *config.Config) error {
 		}
 	}
 	return errors.Join(trouble...)
+}
+
+// arrangeOne opens a socket that is not open yet. The caller holds mu.
+func (m *Monitor) arrangeOne(s peer.Socket) error {
+	if s.Name == peer.Web {
+		return m.arrangeWeb(s)
+	}
+	if m.listeners.First(s.Name) != nil {
+		return nil
+	}
+	ln, err := peer.Open(s)
+	if err != nil {
+		return fault.Wrap(fault.Unknown, "open the sockets of the new configuration in "+filepath.Dir(s.Path), err)
+	}
+	m.log.Info("a socket has been opened", "name", string(s.Name), "at", s.Path)
+	m.listeners[s.Name] = append(m.listeners[s.Name], ln)
+	if isPipe(s.Name) { // its connections go to the worker that there is
+		m.keep(ln)
+	}
+	return nil
 }
 
 // leave closes the listeners of a name for good. The caller holds mu.

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/latchkey-nas/latchkey/internal/config"
+	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/peer"
 )
 
@@ -58,6 +59,14 @@ func answers(address string) string {
 	return strings.TrimSpace(line)
 }
 
+// webOf is the web's socket alone.
+func webOf(cfg *config.Config) []peer.Socket {
+	if cfg.Web.Listen == "" {
+		return nil
+	}
+	return []peer.Socket{{Name: peer.Web, Address: cfg.Web.Listen}}
+}
+
 // The web goes where the configuration says, also to the same port of another
 // address, and the worker goes on. Where it cannot go it stays.
 func TestWebMovesWithoutAnotherWorker(t *testing.T) {
@@ -70,14 +79,7 @@ func TestWebMovesWithoutAnotherWorker(t *testing.T) {
 		_, port, _ := net.SplitHostPort(ln.Addr().String())
 		return port
 	}
-	r := run(t, "serves", func(m *Monitor) {
-		m.wanted = func(cfg *config.Config) []peer.Socket {
-			if cfg.Web.Listen == "" {
-				return nil
-			}
-			return []peer.Socket{{Name: peer.Web, Address: cfg.Web.Listen}}
-		}
-	})
+	r := run(t, "serves", func(m *Monitor) { m.wanted = webOf })
 	first := r.call()
 	pid := fmt.Sprint(first.pid)
 	set := func(listen string) {
@@ -113,5 +115,43 @@ func TestWebMovesWithoutAnotherWorker(t *testing.T) {
 	r.waitFor("the web is where it was", func() bool { return answers("127.0.0.1:"+one) == pid })
 	if now := r.call(); now.pid != first.pid {
 		t.Errorf("the worker was replaced: %+v", now)
+	}
+}
+
+// What cannot be opened is the fault of the change that asks for it, and of no
+// later one, which is about something else.
+func TestAPortThatIsTakenSpoilsNoOtherSetting(t *testing.T) {
+	taken := func() string {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = ln.Close() })
+		return ln.Addr().String()
+	}
+	r := run(t, "serves", func(m *Monitor) { m.wanted = webOf })
+	r.call()
+	set := func(listen, level string) error {
+		t.Helper()
+		if err := os.WriteFile(r.file, []byte("version = 1\n[web]\nlisten = \""+listen+"\"\n[log]\nlevel = \""+level+"\"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return r.reconfigure()
+	}
+	if err := set("", "info"); err != nil {
+		t.Fatal(err)
+	}
+	one, other := taken(), taken()
+	if err := set(one, "info"); !fault.Is(err, fault.Conflict) {
+		t.Errorf("a port that is taken: %v", err)
+	}
+	if err := set(one, "debug"); err != nil {
+		t.Errorf("another setting, while the port is taken: %v", err)
+	}
+	if !strings.Contains(r.log.String(), "still cannot be opened") {
+		t.Error("nothing is said of the port any longer")
+	}
+	if err := set(other, "debug"); !fault.Is(err, fault.Conflict) {
+		t.Errorf("another port that is taken: %v", err)
 	}
 }
