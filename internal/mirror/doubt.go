@@ -93,7 +93,7 @@ func (p *pass) lookAgain(ctx context.Context, session Session, b *batch) error {
 	if err != nil {
 		return err
 	}
-	if !b.same { // another DC may not have heard of them yet
+	if unseen = p.m.hadHere(b, unseen); !b.same { // another DC may not have heard of them yet
 		unseen = nil
 	}
 	for _, guids := range [][]identity.GUID{unseen, untold, aside} {
@@ -105,6 +105,26 @@ func (p *pass) lookAgain(ctx context.Context, session Session, b *batch) error {
 		}
 	}
 	return nil
+}
+
+// noteElsewhere notes that another DC than the one of the passes told of an object
+// that the mirror did not have.
+func (m *Mirror) noteElsewhere(guid identity.GUID) {
+	m.lock.Lock()
+	defer m.lock.Unlock()
+	m.elsewhere[guid] = struct{}{}
+}
+
+// hadHere returns those of unseen that the DC of the passes is known to have had,
+// and forgets who has arrived there.
+func (m *Mirror) hadHere(b *batch, unseen []identity.GUID) []identity.GUID {
+	m.lock.Lock()
+	defer m.lock.Unlock()
+	maps.DeleteFunc(m.elsewhere, func(g identity.GUID, _ struct{}) bool { return b.seen(g) })
+	return slices.DeleteFunc(unseen, func(g identity.GUID) bool {
+		_, elsewhere := m.elsewhere[g]
+		return elsewhere
+	})
 }
 
 func (p *pass) doubts(ctx context.Context, b *batch) (unseen, untold, aside []identity.GUID, err error) {

@@ -143,6 +143,37 @@ func TestRefreshThatIsCancelledEnds(t *testing.T) {
 	}
 }
 
+// TestWhoIsKnownElsewhereStays: somebody new whom another DC let in, in the place of
+// a silent one, does not go because that one has not heard of her yet.
+func TestWhoIsKnownElsewhereStays(t *testing.T) {
+	b, d := twoBox(t)
+	ahead := newFakeDC()
+	ahead.objects, ahead.nextGUID, ahead.nextRID = maps.Clone(d.objects), d.nextGUID+100, d.nextRID+100
+	d.second = ahead
+	eve := ahead.user("eve")
+	if e, err := b.m.RefreshOne(t.Context(), name("eve")); err != nil || e.User == nil {
+		t.Fatalf("%+v, %v", e.User, err)
+	}
+	close(d.goOn) // the silent one answers again
+	for range 3 {
+		if res := b.hint(); res.Removed != 0 {
+			t.Fatalf("a hint of the DC that is behind: %+v", res)
+		}
+	}
+	if res := b.sweep(); res.Removed != 0 {
+		t.Fatalf("one sweep of the DC that is behind: %+v", res)
+	}
+	d.objects[eve] = ahead.objects[eve] // replication has caught up
+	b.sweep()
+	if u := b.user("eve"); u.State.Has(identity.Missing) {
+		t.Errorf("still missing: %+v", u)
+	}
+	d.remove(eve)
+	if res := b.hint(); res.Removed != 1 {
+		t.Errorf("deleted then: %+v", res)
+	}
+}
+
 // TestRefreshAtADCThatIsBehindTakesNoGroupAway: the DC that answers in the place of
 // a silent one has not heard of a new group yet, and neither has one that takes over.
 func TestRefreshAtADCThatIsBehindTakesNoGroupAway(t *testing.T) {

@@ -121,6 +121,9 @@ type Mirror struct {
 	loaded bool
 	fresh  *fresh  // what was refreshed while a pass runs; nil: none runs
 	silent Session // another one answered in its place, and it has not answered since
+	// elsewhere are objects that another DC told of first: that the one of the
+	// passes does not know them says nothing yet.
+	elsewhere map[identity.GUID]struct{}
 
 	trouble []string             // objects that the last pass left out
 	defects int                  // objects with attributes that the last full pass could not read
@@ -156,7 +159,7 @@ func New(cfg Config) *Mirror {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	m := &Mirror{cfg: cfg, pass: make(chan struct{}, 1)}
+	m := &Mirror{cfg: cfg, pass: make(chan struct{}, 1), elsewhere: make(map[identity.GUID]struct{})}
 	m.pass <- struct{}{}
 	return m
 }

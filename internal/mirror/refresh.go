@@ -134,6 +134,7 @@ func (m *Mirror) find(ctx context.Context, key identity.Key, known *identity.Com
 		if s, failed = m.session(ctx); failed != nil {
 			return o, nil, failed
 		}
+		first := s
 		for _, k := range keys {
 			if k.Kind == identity.ByUID || k.Kind == identity.ByGID || k.Kind == identity.ByRow {
 				continue // the directory knows no such key
@@ -145,6 +146,9 @@ func (m *Mirror) find(ctx context.Context, key identity.Key, known *identity.Com
 			if !fault.Is(err, fault.NotFound) {
 				break
 			}
+		}
+		if err == nil && s != first && (known == nil || known.ObjectGUID != o.ObjectGUID) {
+			m.noteElsewhere(o.ObjectGUID)
 		}
 		if !fault.Is(err, fault.Unreachable) || ctx.Err() != nil {
 			break // else: a connection kept from before was dead

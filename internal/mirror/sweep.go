@@ -124,7 +124,7 @@ func (s *sweeper) misses(r *store.Row) uint32 {
 	case s.accept, dead && s.batch.same && r.Missed == 0:
 		return patience
 	case s.kind == sweepHint:
-		return max(r.Missed, 1)
+		return r.Missed
 	}
 	return min(r.Missed+1, patience)
 }
