@@ -34,6 +34,14 @@ func isUnread(err error) bool {
 // kernel until the connection is given up.
 const silence = time.Second
 
+var errUntaken = fmt.Errorf("the domain controller has not taken the request within %v", silence)
+
+// keptWaiting says that an error is the end of a wait; a connection that broke
+// off, as where a DC is started anew, was none.
+func keptWaiting(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errUntaken)
+}
+
 // conn is one RPC connection over TCP, bound to one interface. One call at a
 // time. After any error it is dead.
 type conn struct {
@@ -284,7 +292,7 @@ func (c *conn) acknowledged(ctx context.Context) error {
 		}
 		if err != nil && time.Now().After(first) && c.unsent() > 0 {
 			if t, ok := c.nc.(interface{ SetLinger(int) error }); ok && t.SetLinger(0) == nil {
-				return &unread{fmt.Errorf("the domain controller has not taken the request within %v", silence)}
+				return &unread{errUntaken}
 			}
 		}
 	}

@@ -246,7 +246,9 @@ func (p *Pool) give(ch *channel, err error) {
 	}
 	if broken && !errors.Is(err, context.Canceled) {
 		p.c.Servers.Bad(ch.server.Addr)
-		p.fellSilent()
+		if keptWaiting(err) {
+			p.fellSilent()
+		}
 	}
 	<-p.slots
 }

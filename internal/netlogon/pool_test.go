@@ -336,6 +336,34 @@ func TestSilenceIsWaitedForOnce(t *testing.T) {
 	}
 }
 
+// A channel that broke off kept nobody waiting: the next one may be as slow to open
+// as any, or a domain controller that was started anew would be given up too soon.
+func TestALostChannelIsNoSilence(t *testing.T) {
+	f := newFakeDC(t)
+	var patience time.Duration
+	p := New(Config{Machine: f, Servers: f, Log: slog.New(slog.DiscardHandler),
+		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			until, _ := ctx.Deadline()
+			patience = time.Until(until).Round(time.Second)
+			return f.dial(ctx, network, address)
+		}})
+	t.Cleanup(p.Close)
+	mustAsk(t, p)
+	f.cut.Store(true)
+	if _, err := p.SamLogon(t.Context(), question()); !fault.Is(err, fault.Unreachable) {
+		t.Fatalf("cut: %v", err)
+	}
+	for what, lost := range map[string]func(){"after one that was cut": func() {}, "after one that was refused": func() { f.refuse.Store(true) }} {
+		lost()
+		patience = 0
+		mustAsk(t, p)
+		if patience != callTime {
+			t.Errorf("%s the next channel had %v, want %v", what, patience, callTime)
+		}
+		f.drop()
+	}
+}
+
 // lookedUp notes how long the domain controllers may be looked for.
 type lookedUp struct {
 	*fakeDC
