@@ -3,6 +3,7 @@
 package login_test
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -182,5 +183,32 @@ func TestPasswordThatFitsTheVerifierAlwaysGoesToTheKDC(t *testing.T) {
 	}
 	if n := w.bad(); n != 4 {
 		t.Errorf("the domain counted %d, want 4", n)
+	}
+}
+
+// A caller that goes away does not undo what the domain has counted meanwhile:
+// who guesses and never waits for the answer would lock the account.
+func TestGuessesWhoseAnswerNobodyWaitsForAreCounted(t *testing.T) {
+	w := newWorld(t)
+	w.allow("sshd", "*")
+	for i := range 8 {
+		ctx, leave := context.WithCancel(t.Context())
+		asked := 0
+		w.kdc.Change(func() {
+			w.kdc.Answer = func([]byte) ([]byte, bool) {
+				if asked++; asked == 2 { // with the proof of the password
+					leave()
+				}
+				return nil, false
+			}
+		})
+		_, _ = w.login.Authenticate(ctx, login.Request{Name: "alice", Service: "sshd", Door: "test", RemoteHost: "192.0.2.9"}, secret.FromString("guess"+string(rune('a'+i))))
+		leave()
+	}
+	w.kdc.Change(func() { w.kdc.Answer = nil })
+	_, err := w.try("alice", "another")
+	wantKind(t, "after guesses that were given up", err, fault.Locked)
+	if n := w.bad(); n != 3 {
+		t.Errorf("the domain counted %d, want 3", n)
 	}
 }
