@@ -252,6 +252,15 @@ func (b *budget) settle(row identity.RowID, sp *spending, source string, bad boo
 	sp.wake = make(chan struct{})
 }
 
+// lasting is ctx for what the domain may count: until its deadline, also where
+// the caller goes away before the answer.
+func lasting(ctx context.Context) (context.Context, context.CancelFunc) {
+	if at, ok := ctx.Deadline(); ok {
+		return context.WithDeadline(context.WithoutCancel(ctx), at)
+	}
+	return context.WithoutCancel(ctx), func() {}
+}
+
 // keep writes what was spent on a user.
 func (b *budget) keep(row identity.RowID) {
 	b.mu.Lock()

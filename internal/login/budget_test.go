@@ -189,26 +189,40 @@ func TestPasswordThatFitsTheVerifierAlwaysGoesToTheKDC(t *testing.T) {
 // A caller that goes away does not undo what the domain has counted meanwhile:
 // who guesses and never waits for the answer would lock the account.
 func TestGuessesWhoseAnswerNobodyWaitsForAreCounted(t *testing.T) {
-	w := newWorld(t)
-	w.allow("sshd", "*")
-	for i := range 8 {
-		ctx, leave := context.WithCancel(t.Context())
-		asked := 0
-		w.kdc.Change(func() {
-			w.kdc.Answer = func([]byte) ([]byte, bool) {
-				if asked++; asked == 2 { // with the proof of the password
-					leave()
+	for name, guess := range map[string]func(ctx context.Context, w *world, n string){
+		"sign-in": func(ctx context.Context, w *world, n string) {
+			_, _ = w.login.Authenticate(ctx, login.Request{Name: "alice", Service: "sshd", RemoteHost: "192.0.2.9"}, secret.FromString("guess"+n))
+		},
+		"change": func(ctx context.Context, w *world, n string) {
+			_, _ = w.login.ChangePassword(ctx, login.Request{Name: "alice", RemoteHost: "192.0.2.9"}, secret.FromString("guess"+n), secret.FromString("new"))
+		},
+		"NTLM": func(ctx context.Context, w *world, n string) {
+			_, _ = w.login.VerifyNTLM(ctx, login.NTLMRequest{Request: login.Request{Name: "alice", RemoteHost: "192.0.2.9"}, Domain: "AADDSEX", NT: []byte("guess" + n)})
+		},
+	} {
+		w := newWorld(t)
+		w.allow("sshd", "*")
+		w.ntlm = &dc{rid: 1105}
+		for i := range 8 {
+			ctx, leave := context.WithCancel(t.Context())
+			asked := 0
+			w.ntlm.leave = leave
+			w.kdc.Change(func() {
+				w.kdc.Answer = func([]byte) ([]byte, bool) {
+					if asked++; asked == 2 { // with the proof of the password
+						leave()
+					}
+					return nil, false
 				}
-				return nil, false
-			}
-		})
-		_, _ = w.login.Authenticate(ctx, login.Request{Name: "alice", Service: "sshd", Door: "test", RemoteHost: "192.0.2.9"}, secret.FromString("guess"+string(rune('a'+i))))
-		leave()
-	}
-	w.kdc.Change(func() { w.kdc.Answer = nil })
-	_, err := w.try("alice", "another")
-	wantKind(t, "after guesses that were given up", err, fault.Locked)
-	if n := w.bad(); n != 3 {
-		t.Errorf("the domain counted %d, want 3", n)
+			})
+			guess(ctx, w, string(rune('a'+i)))
+			leave()
+		}
+		w.kdc.Change(func() { w.kdc.Answer = nil })
+		_, err := w.try("alice", "another")
+		wantKind(t, name+", after guesses that were given up", err, fault.Locked)
+		if n := w.bad() + w.ntlm.bad; n != 3 {
+			t.Errorf("%s: the domain counted %d, want 3", name, n)
+		}
 	}
 }

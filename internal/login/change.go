@@ -99,7 +99,9 @@ func (l *Login) sendChange(ctx context.Context, a *attempt, p *person, old, new 
 	}
 	defer settle(false)
 	a.event.Sent = true
-	err = d.KDC.ChangePassword(ctx, kerberos.Account(p.user.Account, d.Realm), kerberos.Password(old), new)
+	counted, cancel := lasting(ctx)
+	defer cancel()
+	err = d.KDC.ChangePassword(counted, kerberos.Account(p.user.Account, d.Realm), kerberos.Password(old), new)
 	if fault.Is(err, fault.BadCredential) {
 		l.refused.refuse(p.user.Row, mark, l.c.Now())
 		settle(true)

@@ -102,7 +102,9 @@ func (l *Login) ntlm(ctx context.Context, a *attempt, req *NTLMRequest) (*NTLMRe
 	defer settle(false)
 
 	a.event.Sent = true
-	v, err := authority.SamLogon(ctx, netlogon.Logon{Domain: req.Domain, User: req.Name, Workstation: req.Workstation,
+	counted, cancel := lasting(ctx)
+	defer cancel()
+	v, err := authority.SamLogon(counted, netlogon.Logon{Domain: req.Domain, User: req.Name, Workstation: req.Workstation,
 		Challenge: req.Challenge, NT: req.NT, LM: req.LM, Parameters: req.Parameters})
 	l.learnNTLM(p.user, err)
 	if fault.Is(err, fault.BadCredential) && l.evidence.of(p.user).ntlmUnsynced() {

@@ -30,9 +30,10 @@ type dc struct {
 	expires time.Time
 	groups  []uint32
 	upn     string
+	leave   func() // the caller goes away before the answer; nil: it does not
 }
 
-func (d *dc) SamLogon(_ context.Context, l netlogon.Logon) (*netlogon.Validation, error) {
+func (d *dc) SamLogon(ctx context.Context, l netlogon.Logon) (*netlogon.Validation, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.asked = append(d.asked, l)
@@ -42,6 +43,12 @@ func (d *dc) SamLogon(_ context.Context, l netlogon.Logon) (*netlogon.Validation
 	if status == 0 && string(l.NT) != "good" {
 		status = netlogon.StatusWrongPassword
 		d.bad++
+	}
+	if d.leave != nil {
+		d.leave()
+	}
+	if ctx.Err() != nil {
+		return nil, fault.Wrap(fault.Unreachable, "wait for the domain controller", ctx.Err())
 	}
 	if status != 0 {
 		return nil, &fault.Error{Kind: kinds[status], Err: &netlogon.Status{Code: status}}

@@ -192,9 +192,9 @@ func (l *Login) kerberos(ctx context.Context, a *attempt, d *Domain, p *person, 
 	if remembered && l.silent(d) { // found out by others meanwhile
 		return nil, errSilent
 	}
-	// It does not end with ctx: what the domain counts is counted here as well, for
-	// a caller too who goes away before the answer.
-	kctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	counted, done := lasting(ctx)
+	defer done()
+	kctx, cancel := context.WithTimeout(counted, limit)
 	defer cancel()
 	var fresh <-chan renewal
 	if known {
