@@ -85,8 +85,6 @@ type Daemon struct {
 	audit     *audit.Recorder
 	sso       *sso // nil without a store, too
 	forms     formOutcomes
-	// delegation is what the machine's account was set up for, when it was read last.
-	delegation atomic.Pointer[delegation]
 
 	task       sync.Mutex // held by a join or a leave
 	turn       sync.Mutex // held while the membership is ended or taken up

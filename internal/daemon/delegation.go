@@ -5,12 +5,14 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/directory"
 	"github.com/latchkey-nas/latchkey/internal/fault"
+	"github.com/latchkey-nas/latchkey/internal/identity"
 )
 
 // Delegation lets a machine act as its people at other services, or other
@@ -23,7 +25,6 @@ import (
 const (
 	delegationInterval = time.Hour
 	delegationRetry    = time.Minute
-	delegationBegin    = 5 * time.Second // while the machine is in no domain, or not yet
 )
 
 // delegation is what the directory says of the machine's account.
@@ -73,32 +74,25 @@ func (d *delegation) says() string {
 
 // watchDelegation looks at the machine's account until ctx ends. What was read
 // last stays where the directory does not answer.
-func (d *Daemon) watchDelegation(ctx context.Context) {
+func (m *member) watchDelegation(ctx context.Context, log *slog.Logger, account identity.SID, dn string) {
 	for {
-		next := delegationBegin
-		machine, err := d.store.Machine(ctx)
-		if err == nil {
-			machine.Wipe() // of its keys, which nobody needs here
-		}
-		if m := d.current(); err == nil && m != nil {
-			next = delegationRetry
-			err = m.client.Do(ctx, func(c *directory.Conn) error {
-				found, err := readDelegation(ctx, c, "<SID="+machine.ComputerSID.String()+">")
-				if err != nil {
-					return err
-				}
-				if before := d.delegation.Swap(found); found.says() != "" && (before == nil || before.says() != found.says()) {
-					d.log.Warn("the machine's account is set up for delegation", "account", found.dn, "what", found.says())
-				}
-				if !strings.EqualFold(found.dn, machine.ComputerDN) {
-					d.log.Warn("the machine's account is not where it was when the machine joined", "was", machine.ComputerDN, "is", found.dn)
-				}
-				next = delegationInterval
-				return nil
-			})
-		}
-		if err != nil && ctx.Err() == nil && !fault.Is(err, fault.NotFound) {
-			d.log.Debug("the machine's own account cannot be read", "error", err)
+		next := delegationRetry
+		err := m.client.Do(ctx, func(c *directory.Conn) error {
+			found, err := readDelegation(ctx, c, "<SID="+account.String()+">")
+			if err != nil {
+				return err
+			}
+			if before := m.delegation.Swap(found); found.says() != "" && (before == nil || before.says() != found.says()) {
+				log.Warn("the machine's account is set up for delegation", "account", found.dn, "what", found.says())
+			}
+			if !strings.EqualFold(found.dn, dn) {
+				log.Warn("the machine's account is not where it was when the machine joined", "was", dn, "is", found.dn)
+			}
+			next = delegationInterval
+			return nil
+		})
+		if err != nil && ctx.Err() == nil {
+			log.Debug("the machine's own account cannot be read", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -110,7 +104,11 @@ func (d *Daemon) watchDelegation(ctx context.Context) {
 
 // fillDelegation tells of it.
 func (d *Daemon) fillDelegation(problem func(id, summary, remedy string, since time.Time)) {
-	if found := d.delegation.Load(); found != nil && found.says() != "" {
+	m := d.current()
+	if m == nil {
+		return
+	}
+	if found := m.delegation.Load(); found != nil && found.says() != "" {
 		problem("delegation", found.says(), "latchkey needs no delegation: have an administrator of the domain take it from "+found.dn, time.Time{})
 	}
 }

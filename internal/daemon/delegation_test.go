@@ -43,8 +43,8 @@ func TestDelegationOfTheMachinesAccountIsTold(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		d := &Daemon{}
-		d.delegation.Store(found)
+		d := &Daemon{member: &member{}}
+		d.member.delegation.Store(found)
 		told := ""
 		d.fillDelegation(func(id, summary, remedy string, _ time.Time) {
 			if told += summary; id != "delegation" || !strings.Contains(remedy, dn) {
@@ -59,6 +59,8 @@ func TestDelegationOfTheMachinesAccountIsTold(t *testing.T) {
 				t.Errorf("%s: told %q, want %q", name, told, part)
 			}
 		}
+		d.member = &member{} // after a leave and a join it is another account
+		d.fillDelegation(func(string, string, string, time.Time) { t.Errorf("%s: told of a membership that has ended", name) })
 	}
 	if _, err := readDelegation(t.Context(), entry{directory.Entry{DN: dn}}, "<SID=S-1-5-21-1-2-3-1104>"); !fault.Is(err, fault.Malformed) {
 		t.Errorf("an account without userAccountControl: %v", err)

@@ -39,8 +39,10 @@ type member struct {
 	tenant   identity.GUID
 	people   store.People
 	lockout  atomic.Pointer[login.Lockout]
-	cancel   context.CancelFunc
-	done     chan struct{}
+	// delegation is what the machine's account was set up for, when it was read last.
+	delegation atomic.Pointer[delegation]
+	cancel     context.CancelFunc
+	done       chan struct{}
 }
 
 // stop ends the mirror and its connections. Safe on nil.
@@ -105,6 +107,7 @@ func (d *Daemon) enter(ctx context.Context, machine *store.Machine, first func(c
 		mirror: mirror.New(mirror.Config{Store: d.store, Directory: mirror.LDAP(client), Interval: c.SyncInterval,
 			SweepInterval: c.SweepInterval, FullInterval: c.FullInterval, MaxDeletions: int(c.MaxDeletions), Latency: &d.took.passes, Log: d.log})}
 	go m.watchLockout(ctx, d.log)
+	go m.watchDelegation(ctx, d.log, machine.ComputerSID, machine.ComputerDN)
 	go d.watchNTLM(ctx, m.netlogon)
 	go func() {
 		defer close(m.done)

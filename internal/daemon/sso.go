@@ -60,10 +60,7 @@ func (d *Daemon) openSso(ctx context.Context) bool {
 // runSso ends sessions of people who may not have one any longer, until ctx ends.
 func (d *Daemon) runSso(ctx context.Context) {
 	if d.sso != nil {
-		var both sync.WaitGroup
-		both.Go(func() { d.watchDelegation(ctx) }) // of the account whose key signs browsers in
 		d.sso.sessions.Run(ctx)
-		both.Wait()
 	}
 }
 
