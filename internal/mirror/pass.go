@@ -103,11 +103,12 @@ func (p *pass) connect(ctx context.Context) (Session, error) {
 	}
 }
 
-// session returns a connection. What is not found where none can be had, a name
-// of a DC or of this machine, is nobody whom the caller has asked for.
+// session returns a connection. That none can be had, whoever is not found or not
+// let in for it, a DC or this machine, is no word about whom the caller asks for.
 func (m *Mirror) session(ctx context.Context) (Session, error) {
 	s, err := within(ctx, m.cfg.AnswerTimeout, m.cfg.Directory.Session)
-	if fault.Is(err, fault.NotFound) {
+	switch fault.KindOf(err) {
+	case fault.NotFound, fault.BadCredential, fault.Denied, fault.Locked, fault.Disabled, fault.Expired, fault.MustChange, fault.Conflict:
 		err = fault.Wrap(fault.Unreachable, "connect to the directory", err)
 	}
 	return s, err

@@ -143,9 +143,13 @@ func TestRefreshByAMachineThatTheDomainDoesNotKnow(t *testing.T) {
 	dc.user("ana")
 	b := newBox(t, dc)
 	b.sync(Request{})
-	dc.refuses = fault.New(fault.NotFound, "the domain has no such account")
-	if _, err := b.m.RefreshOne(context.Background(), name("ana")); !fault.Is(err, fault.Unreachable) {
-		t.Errorf("got %v", err)
+	// Nor does a DC, or what plays one, that takes none of our tickets make a
+	// password wrong.
+	for _, kind := range []fault.Kind{fault.NotFound, fault.BadCredential, fault.Denied, fault.Disabled} {
+		dc.refuses = fault.WithRemedy(fault.New(kind, "the domain has no such account"), "join again")
+		if _, err := b.m.RefreshOne(context.Background(), name("ana")); !fault.Is(err, fault.Unreachable) || fault.Remedy(err) != "join again" {
+			t.Errorf("%s: got %v", kind, err)
+		}
 	}
 	if u := b.user("ana"); u.State != 0 {
 		t.Errorf("ana is %+v", u)
