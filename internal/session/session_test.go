@@ -142,8 +142,12 @@ func TestTimesOfUseSurviveARestart(t *testing.T) {
 func TestFrontChannelSignOut(t *testing.T) {
 	w := newWorld(t)
 	mine, again, bobs := w.signIn(oidctest.Person), w.signIn(oidctest.Person), w.signIn(bobsOID)
+	// A provider need not name its sessions: nobody ends those by naming none.
+	w.issuer.Claims(func(c map[string]any) { delete(c, "sid") })
+	nameless := w.signIn(bobsOID)
+	w.issuer.Claims(nil)
 	sid := "session-of-" + oidctest.Person.String()
-	for _, tc := range [][2]string{{"https://evil.test/v2.0", sid}, {w.issuer.Issuer(), "another"}, {w.issuer.Issuer(), ""}} {
+	for _, tc := range [][2]string{{"https://evil.test/v2.0", sid}, {w.issuer.Issuer(), "another"}, {w.issuer.Issuer(), ""}, {"", ""}, {"", "another"}} {
 		if n, err := w.sessions.SignedOut(t.Context(), tc[0], tc[1]); n != 0 || err != nil {
 			t.Errorf("%q: %d, %v", tc, n, err)
 		}
@@ -154,6 +158,7 @@ func TestFrontChannelSignOut(t *testing.T) {
 	w.has("mine", mine.Token, false)
 	w.has("the other tab", again.Token, false)
 	w.has("bob's", bobs.Token, true)
+	w.has("bob's without a name", nameless.Token, true)
 	tenant, err := w.sessions.SignOut(t.Context(), bobs.Token)
 	if err != nil || !strings.Contains(tenant, "/logout") {
 		t.Errorf("sign-out: %q, %v", tenant, err)

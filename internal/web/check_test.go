@@ -21,7 +21,7 @@ func FuzzPlain(f *testing.F) {
 	for _, s := range []string{
 		plainLine + "Host: a\r\n\r\n", plainLine + "host: a\r\nX-Forwarded-Host: b:8443\r\nX-Forwarded-Uri: /x\r\nCookie: a=b; " + session.Cookie + "=" + token + "\r\n\r\n",
 		plainLine + "Host: a\r\nX-Original-URI: /y\r\nX-Forwarded-Uri: /x\r\n\r\nGET / HTTP/1.1\r\n", plainLine + "Host: a\r\nHost: b\r\n\r\n", plainLine + "Host: a\r\n folded: b\r\n\r\n",
-		plainLine + "Host: a\r\nContent-Length: 3\r\n\r\nabc", plainLine + "Host: a\nX: y\r\n\r\n", plainLine + "Host : a\r\n\r\n", plainLine + "Host: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		plainLine + "Host: a\r\nContent-Length: 3\r\n\r\nabc", plainLine + "Host: a\nX: y\r\n\r\n", plainLine + "Host: ab\nX: yz\r\n\r\n", plainLine + "Host : a\r\n\r\n", plainLine + "Host: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 		plainLine + "Host: a\r\nCookie: " + session.Cookie + "=" + token + "; " + session.Cookie + "=" + token + "\r\n\r\n", plainLine + "Host: a\r\nCookie: " + session.Cookie + "=\"" + token + "\"\r\n\r\n",
 		plainLine + "\r\n\r\n", plainLine + "Host: a\r\nX:\x00\r\n\r\n", plainLine + "Host: a/b\r\n\r\n", "GET /auth/check?x HTTP/1.1\r\nHost: a\r\n\r\n", plainLine + "Host: a\r\nCookie:" + session.Cookie + " =" + token + "\r\n\r\n",
 	} {
