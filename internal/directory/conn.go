@@ -45,6 +45,11 @@ const (
 	idle, probe, probes = 15 * time.Second, 5 * time.Second, 3
 )
 
+// connectTime is how long one DC may take over a bind, and all of them over taking a
+// connection: what says nothing must not hold up everybody behind a caller without a
+// deadline.
+var connectTime = 15 * time.Second
+
 // connect opens a sealed connection to the best DC that answers; that of than,
 // which may be nil, is asked last.
 func (c *Client) connect(ctx context.Context, than *Conn) (*Conn, error) {
@@ -55,7 +60,9 @@ func (c *Client) connect(ctx context.Context, than *Conn) (*Conn, error) {
 	dcs = last(dcs, than)
 	var failures []error
 	for len(dcs) > 0 && ctx.Err() == nil {
-		r, err := race(ctx, dcs, hedge, c.dial, func(d dialled) { _ = d.raw.Close() })
+		within, cancel := context.WithTimeout(ctx, connectTime)
+		r, err := race(within, dcs, hedge, c.dial, func(d dialled) { _ = d.raw.Close() })
+		cancel()
 		if err != nil {
 			for _, d := range dcs {
 				c.cfg.Locator.Bad(d.Addr)
@@ -67,7 +74,9 @@ func (c *Client) connect(ctx context.Context, than *Conn) (*Conn, error) {
 		for _, d := range dcs[:slices.Index(dcs, r.dc)] {
 			c.cfg.Locator.Bad(d.Addr)
 		}
-		conn, err := c.bind(ctx, r.dc, r.raw)
+		within, cancel = context.WithTimeout(ctx, connectTime)
+		conn, err := c.bind(within, r.dc, r.raw)
+		cancel()
 		if err == nil {
 			c.cfg.Locator.Good(r.dc.Addr)
 			return conn, nil

@@ -147,6 +147,33 @@ func TestReconnectAfterTheDCRestarted(t *testing.T) {
 	}
 }
 
+// A DC that takes connections and says nothing does not hold up whoever waits behind
+// a caller that has no deadline.
+func TestASilentDCIsLeftByWhoHasNoDeadline(t *testing.T) {
+	defer func(d time.Duration) { connectTime = d }(connectTime)
+	connectTime = 500 * time.Millisecond
+	n, dcs := newNetwork(t, 2)
+	l := n.locator(t, dcs[0].addr.String(), dcs[1].addr.String())
+	if _, err := l.Discover(ctxFor(t)); err != nil {
+		t.Fatal(err)
+	}
+	l.Good(dcs[0].addr)
+	dcs[0].silent = true
+	c := n.client(t, l)
+	done := make(chan error, 1)
+	go func() {
+		done <- c.Do(t.Context(), func(conn *Conn) error { _, err := conn.RootDSE(t.Context()); return err })
+	}()
+	select {
+	case err := <-done:
+		if dc, ok := c.DC(); err != nil || !ok || dc.Host != dcs[1].host {
+			t.Errorf("%v at %s", err, dc.Host)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("it waits for the silent one")
+	}
+}
+
 func TestFailover(t *testing.T) {
 	net, dcs := newNetwork(t, 2)
 	l := net.locator(t, dcs[0].addr.String(), dcs[1].addr.String())
