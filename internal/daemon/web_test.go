@@ -10,9 +10,11 @@ import (
 	"net/http"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/login"
+	"github.com/latchkey-nas/latchkey/internal/peer"
 	latchkeyv1 "github.com/latchkey-nas/latchkey/proto/latchkey/v1"
 )
 
@@ -55,6 +57,29 @@ func TestEveryReasonOfATicketHasAText(t *testing.T) {
 		if texts["test.why."+word] == "" {
 			t.Errorf("the word %s has no text", word)
 		}
+	}
+}
+
+// A listener that the monitor sends while the daemon ends is closed, and not served.
+func TestAListenerThatComesTooLateIsClosed(t *testing.T) {
+	at, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer at.Close()
+	f, err := at.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := peer.TakeOver(f, peer.Web)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := webListeners{serve: func(*peer.Listener) { t.Error("it is served") }}
+	w.end()
+	w.add(ln)
+	if err := ln.Listener.(*net.TCPListener).SetDeadline(time.Now()); !errors.Is(err, net.ErrClosed) || !w.none() {
+		t.Errorf("it is open: %v", err)
 	}
 }
 

@@ -266,6 +266,15 @@ func TestConnectionsEndInTime(t *testing.T) {
 	l.take(now)
 }
 
+// A question that is longer than what net/http reads at once comes to it whole.
+func TestALongQuestionIsHandedOverWhole(t *testing.T) {
+	_, s, dial := opened(t, peer.Limits{})
+	close(s.reply)
+	c := dial()
+	fmt.Fprint(c, strings.Replace(plainText("/long", "x"), "Host:", "Connection: keep-alive\r\nX-Long: "+strings.Repeat("x", maxPlain-1000)+"\r\nHost:", 1))
+	answered(t, bufio.NewReader(c), "/long")
+}
+
 // failing is a listener that fails once before each connection.
 type failing struct {
 	net.Listener
