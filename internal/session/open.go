@@ -69,8 +69,10 @@ func (s *Sessions) open(ctx context.Context, o opening) (*Finished, error) {
 	}
 	s.writing.Lock()
 	err := s.c.Store.SetNotes(ctx, topic, notes)
-	for _, old := range gone {
-		old.over.Store(err == nil)
+	if err == nil { // a failed write brings nobody back whom a revoke has ended meanwhile
+		for _, old := range gone {
+			old.over.Store(true)
+		}
 	}
 	s.writing.Unlock()
 	if err != nil {
