@@ -43,11 +43,29 @@ type Browser struct {
 	asked   int
 }
 
+// starts is how often a browser is started that goes away before its session is
+// there: now and then Firefox resets the connection just after it was asked for one.
+const starts = 3
+
 // Open starts a browser on a machine that has Layer, with a profile of its own.
 func Open(ctx context.Context, m *lab.Machine) (*Browser, error) {
+	var err error
+	for range starts {
+		var b *Browser
+		if b, err = open(ctx, m); err == nil {
+			return b, nil
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, err
+}
+
+func open(ctx context.Context, m *lab.Machine) (*Browser, error) {
 	c := m.Command("firefox-esr", "--headless", "--marionette", "--new-instance", "--profile", "/tmp/firefox")
 	c.Env, c.Log = []string{"HOME=/root", "MOZ_DISABLE_CONTENT_SANDBOX=1"}, "/var/log/firefox.log"
-	if r, err := m.Run(ctx, "mkdir", "-p", "/tmp/firefox"); err != nil || !r.Ok() {
+	if r, err := m.Run(ctx, "sh", "-c", "rm -rf /tmp/firefox && mkdir /tmp/firefox"); err != nil || !r.Ok() {
 		return nil, fmt.Errorf("make the profile: %w %s", err, r)
 	}
 	p, err := c.Start(ctx)
@@ -97,6 +115,7 @@ func (b *Browser) Close() {
 		_ = b.conn.Close()
 	}
 	_ = b.process.Kill()
+	_, _ = b.process.Wait()
 }
 
 // message reads one message: its length in digits, a colon, and JSON.
