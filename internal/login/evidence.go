@@ -29,6 +29,10 @@ const (
 	topicEvidence = "login.evidence"
 	// arrives is how long a change in Entra ID may take into the domain.
 	arrives = 15 * time.Minute
+	// gatherEvidence is how long what was seen waits to be written with what comes
+	// after it. A write takes the disk and a core from whoever signs in just then:
+	// on a Monday morning everybody's first share took half as long again.
+	gatherEvidence = 2 * time.Second
 )
 
 // RemedyNTLM is what to do where NTLM refuses passwords that Kerberos takes.
@@ -53,18 +57,22 @@ func (s seen) worth() bool {
 	return !s.NTLMWrong.IsZero() || !s.NoKey.IsZero() || !s.NTLM.IsZero() || !s.Kerberos.IsZero()
 }
 
-// evidence is what was seen, by row. It lasts over restarts.
+// evidence is what was seen, by row. It lasts over restarts; a kill loses what
+// was seen in the moments before it.
 type evidence struct {
 	store *store.Store
 	log   *slog.Logger
 	now   func() time.Time
+	ended chan struct{} // closed when nothing waits any longer
+	end   sync.Once
 
-	mu   sync.Mutex
-	rows map[identity.RowID]seen
+	mu    sync.Mutex
+	rows  map[identity.RowID]seen
+	dirty map[identity.RowID]struct{} // to be written
 }
 
 func newEvidence(s *store.Store, log *slog.Logger, now func() time.Time) *evidence {
-	e := &evidence{store: s, log: log, now: now, rows: map[identity.RowID]seen{}}
+	e := &evidence{store: s, log: log, now: now, ended: make(chan struct{}), rows: map[identity.RowID]seen{}, dirty: map[identity.RowID]struct{}{}}
 	err := s.Notes(context.Background(), topicEvidence, func(key string, value []byte) bool {
 		var one seen
 		if row, err := strconv.ParseUint(key, 10, 64); err == nil && json.Unmarshal(value, &one) == nil {
@@ -88,9 +96,9 @@ func (e *evidence) of(u *identity.User) seen {
 	return seen{PasswordSet: u.PasswordLastSet}
 }
 
-// note changes what was seen of a row, and says whether that is to be kept: what
-// is known already is not written again.
-func (e *evidence) note(u *identity.User, change func(*seen, time.Time)) (keep bool) {
+// note changes what was seen of a row; what is known already is not written again.
+// True: somebody has to call write.
+func (e *evidence) note(u *identity.User, change func(*seen, time.Time)) (write bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	was := e.rows[u.Row]
@@ -100,23 +108,39 @@ func (e *evidence) note(u *identity.User, change func(*seen, time.Time)) (keep b
 	now := was
 	change(&now, e.now().UTC().Truncate(time.Second))
 	e.rows[u.Row] = now
-	same := was.Kerberos.IsZero() == now.Kerberos.IsZero() && was.NTLM.IsZero() == now.NTLM.IsZero() &&
-		was.NTLMWrong.IsZero() == now.NTLMWrong.IsZero() && was.NoKey.IsZero() == now.NoKey.IsZero()
-	return !same
+	if was.Kerberos.IsZero() == now.Kerberos.IsZero() && was.NTLM.IsZero() == now.NTLM.IsZero() &&
+		was.NTLMWrong.IsZero() == now.NTLMWrong.IsZero() && was.NoKey.IsZero() == now.NoKey.IsZero() {
+		return false
+	}
+	write = len(e.dirty) == 0
+	e.dirty[u.Row] = struct{}{}
+	return write
 }
 
-// keep writes what was seen of a row.
-func (e *evidence) keep(row identity.RowID) {
-	e.mu.Lock()
-	var text []byte
-	if s := e.rows[row]; s.worth() {
-		text, _ = json.Marshal(s)
+// write waits for what else will be seen, and writes it all.
+func (e *evidence) write() {
+	select {
+	case <-time.After(gatherEvidence):
+	case <-e.ended:
 	}
+	e.mu.Lock()
+	notes := make(map[string][]byte, len(e.dirty))
+	for row := range e.dirty {
+		var text []byte
+		if s := e.rows[row]; s.worth() {
+			text, _ = json.Marshal(s)
+		}
+		notes[rowKey(row)] = text
+	}
+	clear(e.dirty)
 	e.mu.Unlock()
-	if err := e.store.SetNotes(context.Background(), topicEvidence, map[string][]byte{rowKey(row): text}); err != nil {
+	if err := e.store.SetNotes(context.Background(), topicEvidence, notes); err != nil {
 		e.log.Error("what a sign-in has shown cannot be kept over a restart", "error", err)
 	}
 }
+
+// hurry has everything written at once, from now on. Safe to call twice.
+func (e *evidence) hurry() { e.end.Do(func() { close(e.ended) }) }
 
 // sweep forgets what was seen of passwords that rows no longer have.
 func (e *evidence) sweep(ctx context.Context) error {
@@ -160,7 +184,7 @@ func (l *Login) learn(u *identity.User, err error) {
 			s.Kerberos, s.NoKey = now, time.Time{}
 		}
 	}) {
-		l.afterwards(func() { l.evidence.keep(u.Row) })
+		l.afterwards(l.evidence.write)
 	}
 }
 
@@ -176,7 +200,7 @@ func (l *Login) learnNTLM(u *identity.User, err error) {
 			s.NTLMWrong = now
 		}
 	}) {
-		l.afterwards(func() { l.evidence.keep(u.Row) })
+		l.afterwards(l.evidence.write)
 	}
 }
 

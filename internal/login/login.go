@@ -188,6 +188,7 @@ func New(cfg Config) *Login {
 // Close waits for what is written after an answer.
 func (l *Login) Close() {
 	l.keeper.hurry()
+	l.evidence.hurry()
 	l.later.Wait()
 }
 
