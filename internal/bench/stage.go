@@ -23,6 +23,8 @@ type stage struct {
 	nas    *nas.NAS
 	api    *grpc.ClientConn
 	admin  *grpc.ClientConn
+
+	beside map[bool][]*contestant // by whether the peers enumerate
 }
 
 func newStage(ctx context.Context, p lab.Population) (*stage, error) {
