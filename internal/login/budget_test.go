@@ -164,13 +164,7 @@ func TestBudgetStaysShortOfTheDomainsOwnLockout(t *testing.T) {
 // Others may have spent the budget, and this machine been restarted: a password
 // that fits what is kept of the last good one goes to the KDC all the same.
 func TestPasswordThatFitsTheVerifierAlwaysGoesToTheKDC(t *testing.T) {
-	w := newWorld(t)
-	w.settings.Store(&login.Settings{Offline: true})
-	w.allow("sshd", "*")
-	if _, err := w.try("alice", "wonder land"); err != nil {
-		t.Fatal(err)
-	}
-	w.restart()
+	w := newWorldThatRemembersAlice(t)
 	w.spend("alice")
 	if n := w.bad(); n != 4 {
 		t.Fatalf("the domain counted %d, want 4", n)

@@ -164,13 +164,7 @@ func TestVerifierIsWrittenAfterTheAnswerTwoAtATime(t *testing.T) {
 
 // A KDC that answers decides alone: the verifier of an old password is no use.
 func TestVerifierIsNotAskedWhileAKDCAnswers(t *testing.T) {
-	w := newWorld(t)
-	w.settings.Store(&login.Settings{Offline: true})
-	w.allow("sshd", "*")
-	if _, err := w.try("alice", "wonder land"); err != nil {
-		t.Fatal(err)
-	}
-	w.restart()
+	w := newWorldThatRemembersAlice(t)
 	w.kdc.Change(func() { w.alice.Password = "another one" }) // and the mirror does not know yet
 	_, err := w.try("alice", "wonder land")
 	wantKind(t, "the old password", err, fault.BadCredential)
@@ -185,13 +179,7 @@ func TestVerifierIsNotAskedWhileAKDCAnswers(t *testing.T) {
 
 // Guessing at the verifier has the throttle of guessing at the domain.
 func TestOfflineGuessesAreThrottled(t *testing.T) {
-	w := newWorld(t)
-	w.settings.Store(&login.Settings{Offline: true})
-	w.allow("sshd", "*")
-	if _, err := w.try("alice", "wonder land"); err != nil {
-		t.Fatal(err)
-	}
-	w.restart()
+	w := newWorldThatRemembersAlice(t)
 	w.down.Store(true)
 	for i := range 6 {
 		_, err := w.try("alice", "guess"+string(rune('a'+i)))
@@ -214,13 +202,7 @@ func TestOfflineGuessesAreThrottled(t *testing.T) {
 
 // Somebody who is deleted, or set aside, is not let in by what is remembered.
 func TestVerifierOfSomebodyWhoIsGone(t *testing.T) {
-	w := newWorld(t)
-	w.settings.Store(&login.Settings{Offline: true})
-	w.allow("sshd", "*")
-	if _, err := w.try("alice", "wonder land"); err != nil {
-		t.Fatal(err)
-	}
-	w.restart()
+	w := newWorldThatRemembersAlice(t)
 	w.down.Store(true)
 	if err := w.store.Update(t.Context(), func(tx *store.Tx) error {
 		r, err := tx.FindObject(guid(1105 % 256))

@@ -12,13 +12,7 @@ import (
 // One sign-in finds out that no KDC answers; those after it are decided at once,
 // and it is noticed when one answers again.
 func TestSilenceIsFoundOutOnce(t *testing.T) {
-	w := newWorld(t)
-	w.settings.Store(&login.Settings{Offline: true})
-	w.allow("sshd", "*")
-	if _, err := w.try("alice", "wonder land"); err != nil {
-		t.Fatal(err)
-	}
-	w.restart()
+	w := newWorldThatRemembersAlice(t)
 	w.down.Store(true)
 	for range 4 {
 		if r, err := w.try("alice", "wonder land"); err != nil || r.How != login.ByOffline {
@@ -54,13 +48,7 @@ func TestSilenceIsFoundOutOnce(t *testing.T) {
 // A KDC that fails at one name is not silent: the others are not decided offline
 // for its sake.
 func TestAKDCThatFailsAtOneNameIsNotSilent(t *testing.T) {
-	w := newWorld(t)
-	w.settings.Store(&login.Settings{Offline: true})
-	w.allow("sshd", "*")
-	if _, err := w.try("alice", "wonder land"); err != nil {
-		t.Fatal(err)
-	}
-	w.restart()
+	w := newWorldThatRemembersAlice(t)
 	w.kdc.Change(func() { w.alice.Code = 60 }) // KRB_ERR_GENERIC
 	for range 2 {                              // whoever is remembered comes in all the same
 		if r, err := w.try("alice", "wonder land"); err != nil || r.How != login.ByOffline {

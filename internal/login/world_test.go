@@ -217,3 +217,17 @@ func wantKind(t *testing.T, what string, err error, want fault.Kind) {
 		t.Errorf("%s: %v (%v), want %v", what, err, got, want)
 	}
 }
+
+// newWorldThatRemembersAlice is one where sshd is open, sign-ins may be offline,
+// and alice has signed in: her verifier is written.
+func newWorldThatRemembersAlice(t *testing.T) *world {
+	t.Helper()
+	w := newWorld(t)
+	w.settings.Store(&login.Settings{Offline: true})
+	w.allow("sshd", "*")
+	if _, err := w.try("alice", "wonder land"); err != nil {
+		t.Fatal(err)
+	}
+	w.restart()
+	return w
+}
