@@ -38,7 +38,7 @@ var layers = [][]string{
 var apart = []string{"nss", "pam", "packaging", "internal/lab", "internal/e2e", "internal/bench", "internal/demo", "internal/arch", "internal/tools"}
 
 // forTests are packages that only tests, and packages apart, import.
-var forTests = []string{"internal/kerberos/krbtest", "internal/netlogon/ntlmtest", "internal/oidc/oidctest", "internal/resolve/memorytest", "internal/snapshot/forge"}
+var forTests = []string{"internal/journal/journaltest", "internal/kerberos/krbtest", "internal/netlogon/ntlmtest", "internal/oidc/oidctest", "internal/resolve/memorytest", "internal/snapshot/forge"}
 
 // forbidden imports would hurt most; each with its reason.
 var forbidden = []struct{ from, to, why string }{

@@ -3,7 +3,6 @@
 package daemon
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +20,7 @@ import (
 	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/idmap"
 	"github.com/latchkey-nas/latchkey/internal/journal"
+	"github.com/latchkey-nas/latchkey/internal/journal/journaltest"
 	"github.com/latchkey-nas/latchkey/internal/monitor/control"
 	"github.com/latchkey-nas/latchkey/internal/peer"
 	"github.com/latchkey-nas/latchkey/internal/secret"
@@ -69,29 +69,12 @@ type box struct {
 	t    *testing.T
 	dir  string
 	root *root
-	log  *syncBuffer
+	log  *journaltest.Buffer
 	opt  Options
 	// pipes opens winbind's as well, as run/pipe and run/priv.
 	pipes bool
 	// atReady looks at the daemon when it says that it is ready; nil: nobody does.
 	atReady func(*Daemon)
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 func newBox(t *testing.T) *box {
@@ -101,7 +84,7 @@ func newBox(t *testing.T) *box {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	b := &box{t: t, dir: dir, log: &syncBuffer{}}
+	b := &box{t: t, dir: dir, log: &journaltest.Buffer{}}
 	for _, d := range []string{"etc", "state"} {
 		if err := os.Mkdir(dir+"/"+d, 0o755); err != nil {
 			t.Fatal(err)

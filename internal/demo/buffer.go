@@ -3,32 +3,17 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
+
+	"github.com/latchkey-nas/latchkey/internal/journal/journaltest"
 )
 
 // A syncBuffer is written by a command that runs and read meanwhile.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
+type syncBuffer struct{ journaltest.Buffer }
 
 // waitFor waits until all of the words have been printed.
 func (s *syncBuffer) waitFor(ctx context.Context, words ...string) error {

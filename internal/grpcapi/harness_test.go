@@ -3,7 +3,6 @@
 package grpcapi_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +25,7 @@ import (
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/grpcapi"
 	"github.com/latchkey-nas/latchkey/internal/identity"
+	"github.com/latchkey-nas/latchkey/internal/journal/journaltest"
 	"github.com/latchkey-nas/latchkey/internal/peer"
 	"github.com/latchkey-nas/latchkey/internal/resolve"
 	"github.com/latchkey-nas/latchkey/internal/resolve/memorytest"
@@ -74,25 +74,8 @@ type box struct {
 	sessions *sessions
 	policy   *peer.Policy
 	server   *grpcapi.Server
-	log      *logBuffer
+	log      *journaltest.Buffer
 	clients  atomic.Int64
-}
-
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 var (
@@ -133,7 +116,7 @@ func openOver(t testing.TB, limits peer.Limits, m *memorytest.Memory, d grpcapi.
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &box{t: t, dir: dir, memory: m, work: &work{}, machine: &keeper{}, events: &events{}, setter: &setter{}, signer: &signer{}, log: &logBuffer{}, sessions: &sessions{}, policy: peer.NewPolicy(peer.Members{AdminGroups: []identity.GID{adminGroup}})}
+	b := &box{t: t, dir: dir, memory: m, work: &work{}, machine: &keeper{}, events: &events{}, setter: &setter{}, signer: &signer{}, log: &journaltest.Buffer{}, sessions: &sessions{}, policy: peer.NewPolicy(peer.Members{AdminGroups: []identity.GID{adminGroup}})}
 	config := grpcapi.Config{
 		Log:       slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Policy:    b.policy,

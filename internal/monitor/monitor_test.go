@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
+	"github.com/latchkey-nas/latchkey/internal/journal/journaltest"
 )
 
 func TestKilledWorkerIsReplaced(t *testing.T) {
@@ -180,7 +181,7 @@ func TestNotify(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", dir+"/notify")
 	t.Setenv("WATCHDOG_USEC", "40000")
 	t.Setenv("WATCHDOG_PID", "")
-	var told lockedBuffer
+	var told journaltest.Buffer
 	go func() {
 		b := make([]byte, 4096)
 		for {

@@ -3,7 +3,6 @@
 package monitor
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -24,6 +23,7 @@ import (
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/identity"
 	"github.com/latchkey-nas/latchkey/internal/journal"
+	"github.com/latchkey-nas/latchkey/internal/journal/journaltest"
 	"github.com/latchkey-nas/latchkey/internal/krb5conf"
 	"github.com/latchkey-nas/latchkey/internal/monitor/control"
 	"github.com/latchkey-nas/latchkey/internal/peer"
@@ -180,26 +180,9 @@ type running struct {
 	socket string
 	file   string // latchkey.toml
 	doer   *doer
-	log    *lockedBuffer
+	log    *journaltest.Buffer
 	stop   context.CancelFunc
 	ended  chan error
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 func run(t *testing.T, mode string, adjust func(*Monitor)) *running {
@@ -209,7 +192,7 @@ func run(t *testing.T, mode string, adjust func(*Monitor)) *running {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	r := &running{t: t, socket: dir + "/run/api.sock", file: dir + "/latchkey.toml", doer: &doer{}, log: &lockedBuffer{}, ended: make(chan error, 1)}
+	r := &running{t: t, socket: dir + "/run/api.sock", file: dir + "/latchkey.toml", doer: &doer{}, log: &journaltest.Buffer{}, ended: make(chan error, 1)}
 	if err := os.WriteFile(r.file, []byte("version = 1\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/latchkey-nas/latchkey/internal/fault"
 	"github.com/latchkey-nas/latchkey/internal/identity"
+	"github.com/latchkey-nas/latchkey/internal/journal/journaltest"
 	"github.com/latchkey-nas/latchkey/internal/login"
 	"github.com/latchkey-nas/latchkey/internal/peer"
 	"github.com/latchkey-nas/latchkey/internal/resolve"
@@ -60,30 +61,12 @@ type rig struct {
 	caller peer.Caller
 	member *winbind.Membership
 	up     *upstream
-	logged *logBuffer
-}
-
-type logBuffer struct {
-	mu sync.Mutex
-	b  []byte
-}
-
-func (l *logBuffer) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.b = append(l.b, b...)
-	return len(b), nil
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return string(l.b)
+	logged *journaltest.Buffer
 }
 
 func newRig(t *testing.T, change ...func(*winbind.Config)) *rig {
 	t.Helper()
-	r := &rig{t: t, memory: memorytest.New(), ids: &ids{}, login: &fakeLogin{}, dir: t.TempDir(), logged: &logBuffer{},
+	r := &rig{t: t, memory: memorytest.New(), ids: &ids{}, login: &fakeLogin{}, dir: t.TempDir(), logged: &journaltest.Buffer{},
 		member: &winbind.Membership{Domain: identity.Domain{NetBIOS: "EXAMPLE", DNS: "example.test", Realm: "EXAMPLE.TEST", SID: domainSID}, Computer: "NAS1"},
 		up:     &upstream{dc: winbind.DC{Host: "dc1.example.test", Computer: "DC1", Addr: netip.MustParseAddr("192.0.2.1"), Site: "A", ClientSite: "B", Forest: "example.test", DomainGUID: "g", Flags: 5}}}
 	r.memory.PutUser(alice, odd, nameless)
